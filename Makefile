@@ -1,0 +1,50 @@
+# `make help` lists the targets. Everything lands in .venv and .cache; nothing else is touched.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test check format bench soak doctor clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Quire needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Setting up $(VENV) (once; a minute or two)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e . --group dev
+	@touch $@
+
+setup: $(STAMP) ## virtual environment and dependencies
+
+serve: $(STAMP) ## set up what is missing, then serve on http://127.0.0.1:8087
+	@exec $(BIN)/quire serve
+
+test: $(STAMP) ## the whole test suite; real servers where they can be had
+	$(BIN)/python -m pytest -m 'not soak'
+
+check: $(STAMP) ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## rewrite the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## the benchmarks, as tables
+	$(BIN)/python -m tests.bench
+
+soak: $(STAMP) ## the long runs: hundreds of kills, long state machines
+	$(BIN)/python -m pytest -m soak -p no:cacheprovider --timeout=7200
+
+doctor: $(STAMP) ## what is configured and whether each part answers
+	@$(BIN)/quire doctor
+
+clean: ## remove the virtual environment and caches; data stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Quire: vector workspaces on Qdrant."""

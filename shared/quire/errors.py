@@ -1,0 +1,176 @@
+"""The exception tree: every error has a stable code, says what is valid, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class QuireError(Exception):
+    """Something went wrong in Quire."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    recovery: str = "Try again; if it happens again, report it with the request id."
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        recovery: str | None = None,
+        retry_after: float | None = None,
+        **details: Any,
+    ) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        if recovery is not None:
+            self.recovery = recovery
+        self.retry_after = retry_after
+        self.details: Mapping[str, Any] = details
+        super().__init__(self.message)
+
+
+class InvalidInput(QuireError):
+    """The input is not valid."""
+
+    code = "invalid_input"
+    status = 422
+    recovery = "Correct the named field and send the request again."
+
+    def __init__(
+        self, message: str | None = None, *, field: str | None = None, **kwargs: Any
+    ) -> None:
+        if field is not None:
+            kwargs["field"] = field
+        super().__init__(message, **kwargs)
+        self.field = field
+
+
+class LimitExceeded(InvalidInput):
+    """The input is over a configured limit."""
+
+    code = "limit_exceeded"
+    recovery = "Send less, or have the operator raise the named setting."
+
+
+class BodyTooLarge(LimitExceeded):
+    """The request body is over the limit."""
+
+    code = "body_too_large"
+    status = 413
+
+
+class BadRequest(QuireError):
+    """The request makes no sense as a whole."""
+
+    code = "bad_request"
+    status = 400
+    recovery = "Correct the request as the message says."
+
+
+class Unauthenticated(QuireError):
+    """A bearer token is needed."""
+
+    code = "unauthenticated"
+    status = 401
+    recovery = "Send `Authorization: Bearer <token>`; `quire token create` makes one."
+
+
+class Forbidden(QuireError):
+    """Your role does not allow this."""
+
+    code = "forbidden"
+    status = 403
+    recovery = "Ask the owner or an admin of the session for a wider role."
+
+
+class NotFound(QuireError):
+    """There is no such thing, or you may not see it."""
+
+    code = "not_found"
+    status = 404
+    recovery = "Check the id; `GET /sessions` lists what you may see."
+
+
+class SessionNotFound(NotFound):
+    """There is no such session, or you may not see it."""
+
+    code = "session_not_found"
+
+
+class JobNotFound(NotFound):
+    """There is no such job, or you may not see it."""
+
+    code = "job_not_found"
+    recovery = "Check the id; `GET /jobs` lists what you may see."
+
+
+class CollectionNotFound(NotFound):
+    """The engine has no such collection."""
+
+    code = "collection_not_found"
+    recovery = "Run `quire reconcile` to compare sessions with what the engine holds."
+
+
+class BlobNotFound(NotFound):
+    """The blob store has no such blob."""
+
+    code = "blob_not_found"
+
+
+class Expired(QuireError):
+    """It was here, and its time is over."""
+
+    code = "expired"
+    status = 410
+    recovery = "Create it anew; ask for a longer `ttl_seconds` if it went too soon."
+
+
+class Conflict(QuireError):
+    """The request does not fit the present state."""
+
+    code = "conflict"
+    status = 409
+    recovery = "Read the present state and decide again."
+
+
+class TransitionForbidden(Conflict):
+    """That change of status is not allowed from here."""
+
+    code = "transition_forbidden"
+    recovery = "Make one of the allowed transitions first."
+
+
+class PreconditionFailed(QuireError):
+    """Someone changed it since you read it."""
+
+    code = "precondition_failed"
+    status = 412
+    recovery = "Read it again, then repeat the change with the new ETag in If-Match."
+
+
+class Unavailable(QuireError):
+    """A part that Quire stands on does not answer."""
+
+    code = "unavailable"
+    status = 503
+    recovery = "Wait and repeat the request; `quire doctor` tells which part is down."
+
+    def __init__(
+        self, message: str | None = None, *, retry_after: float | None = 2.0, **kwargs: Any
+    ) -> None:
+        super().__init__(message, retry_after=retry_after, **kwargs)
+
+
+class StorageFull(Unavailable):
+    """There is no room left to write to."""
+
+    code = "storage_full"
+    status = 507
+    recovery = "Free space where Quire keeps its data, then repeat the request."
+
+
+class ConfigurationError(QuireError):
+    """A setting is not valid."""
+
+    code = "configuration"
+    recovery = "Correct the named variable; `quire doctor` shows the settings in force."

@@ -1,0 +1,166 @@
+"""Every table, declared once; the migrations under `migrations/` bring a database to this."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from quire.store.columns import Json, Moment
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+# SQLite counts up only in an INTEGER primary key.
+Counter = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("id", sa.String(128), primary_key=True),
+    sa.Column("collection", sa.String(64), nullable=False, unique=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text),
+    sa.Column("owner_id", sa.String(256)),
+    sa.Column("group_name", sa.String(256)),
+    # tags and collaborators are repeated here whole, so that one row is one session.
+    sa.Column("tags", Json, nullable=False),
+    sa.Column("collaborators", Json, nullable=False),
+    sa.Column("configuration", Json, nullable=False),
+    sa.Column("processing_stats", Json, nullable=False),
+    sa.Column("model_usage", Json, nullable=False),
+    sa.Column("metadata", Json, nullable=False),
+    sa.Column("embedding", Json, nullable=False),
+    sa.Column("lineage", Json, nullable=False),
+    sa.Column("outcome", sa.String(16)),
+    sa.Column("residency", sa.String(8), nullable=False),
+    sa.Column("hold", sa.Boolean, nullable=False),
+    sa.Column("points_count", sa.BigInteger, nullable=False),
+    sa.Column("chunks_count", sa.BigInteger, nullable=False),
+    sa.Column("ttl_seconds", sa.Float),
+    sa.Column("expires_at", Moment),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+    sa.Column("last_activity_at", Moment, nullable=False),
+    sa.Column("ended_at", Moment),
+    sa.Column("archived_at", Moment),
+    sa.Column("deleted_at", Moment),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Index("ix_sessions_state_updated_at", "state", "updated_at", "id"),
+    sa.Index("ix_sessions_updated_at", "updated_at", "id"),
+    sa.Index("ix_sessions_created_at", "created_at", "id"),
+    sa.Index("ix_sessions_owner_id", "owner_id", "updated_at", "id"),
+    sa.Index("ix_sessions_group_name", "group_name", "updated_at", "id"),
+    sa.Index("ix_sessions_expires_at", "expires_at"),
+)
+
+session_tags = sa.Table(
+    "session_tags",
+    metadata,
+    sa.Column("tag", sa.Text, primary_key=True),
+    sa.Column(
+        "session_id",
+        sa.ForeignKey("sessions.id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
+    ),
+)
+
+session_collaborators = sa.Table(
+    "session_collaborators",
+    metadata,
+    sa.Column("user_id", sa.String(256), primary_key=True),
+    sa.Column(
+        "session_id",
+        sa.ForeignKey("sessions.id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
+    ),
+    sa.Column("role", sa.String(8), nullable=False),
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    # Order of submission; a job waits for every unfinished one before it on the same session.
+    sa.Column("seq", Counter, sa.Identity(), primary_key=True),
+    sa.Column("id", sa.String(36), nullable=False, unique=True),
+    sa.Column("kind", sa.String(64), nullable=False),
+    sa.Column("session_id", sa.String(128), index=True),
+    sa.Column("owner_id", sa.String(256)),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("parameters", Json, nullable=False),
+    sa.Column("progress_done", sa.BigInteger, nullable=False),
+    sa.Column("progress_total", sa.BigInteger),
+    sa.Column("progress_unit", sa.String(32), nullable=False),
+    sa.Column("result", Json),
+    sa.Column("error", Json),
+    sa.Column("cancel_requested", sa.Boolean, nullable=False),
+    # False while an earlier job holds one of its sessions.
+    sa.Column("released", sa.Boolean, nullable=False),
+    sa.Column("executor_id", sa.String(64)),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("started_at", Moment),
+    sa.Column("finished_at", Moment),
+    sa.Index("ix_jobs_status_finished_at", "status", "finished_at"),
+)
+
+job_sessions = sa.Table(
+    "job_sessions",
+    metadata,
+    sa.Column("session_id", sa.String(128), primary_key=True),
+    sa.Column("job_seq", sa.ForeignKey("jobs.seq", ondelete="CASCADE"), primary_key=True),
+    sa.Index("ix_job_sessions_job_seq", "job_seq"),
+)
+
+executors = sa.Table(
+    "executors",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("started_at", Moment, nullable=False),
+)
+
+blobs = sa.Table(
+    "blobs",
+    metadata,
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    # The sweep may take an unreferenced blob only when nobody has put it for a while.
+    sa.Column("touched_at", Moment, nullable=False, index=True),
+    sa.Column("condemned", sa.Boolean, nullable=False),
+)
+
+blob_references = sa.Table(
+    "blob_references",
+    metadata,
+    sa.Column("session_id", sa.String(128), primary_key=True),
+    sa.Column("holder", sa.String(256), primary_key=True),
+    sa.Column("sha256", sa.ForeignKey("blobs.sha256"), primary_key=True, index=True),
+)
+
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    sa.Column("caller", sa.String(256), primary_key=True),
+    sa.Column("key", sa.String(255), primary_key=True),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("status", sa.Integer),
+    sa.Column("headers", Json),
+    sa.Column("body", sa.LargeBinary),
+    sa.Column("created_at", Moment, nullable=False, index=True),
+)
+
+policies = sa.Table(
+    "policies",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("value", Json, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+)
