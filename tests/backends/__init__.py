@@ -1,0 +1,1 @@
+"""The real servers that tests run against: found or started, and always stopped again."""
