@@ -140,6 +140,13 @@ class TransitionForbidden(Conflict):
     recovery = "Make one of the allowed transitions first."
 
 
+class SessionLimitReached(Conflict):
+    """The owner has as many sessions as are allowed."""
+
+    code = "session_limit_reached"
+    recovery = "Delete sessions that are no longer needed, or have the limit raised."
+
+
 class PreconditionFailed(QuireError):
     """Someone changed it since you read it."""
 

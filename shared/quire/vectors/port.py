@@ -22,7 +22,13 @@ MAX_BATCH = 1_000
 """The most points in one `upsert`; callers stream larger sets in batches."""
 
 MAX_PAGE = 1_000
-"""The most records in one `scroll` page."""
+"""The most records in one `scroll` page, and the most results of one `query`."""
+
+MAX_WINDOW = 10_000
+"""The furthest that `offset + limit` of a query may reach; scroll to read further."""
+
+MAX_IDS = 10_000
+"""The most ids, or values to match, in one call."""
 
 
 class Distance(StrEnum):
@@ -75,7 +81,11 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is read back; vectors only when asked for. UUIDs come in their canonical form."""
+    """What is read back; vectors only when asked for. UUIDs come in their canonical form.
+
+    Vectors are 32-bit floats, here widened; under cosine they come back normalised. A vector that
+    the point does not have is None, whether asked for or not.
+    """
 
     id: PointId
     payload: Payload
@@ -195,11 +205,12 @@ class CollectionInfo:
 
 
 class VectorEngine(Protocol):
-    """An engine that keeps collections.
+    """An engine that keeps collections, named with 1 to 200 of `A-Z a-z 0-9 _ -`.
 
     Every method raises `CollectionNotFound` for an unknown collection, `InvalidInput` for input
     that the engine must not see (nothing of a refused batch is written), and `Unavailable` when
-    the engine does not answer. `create` and `drop` are idempotent; `create` is all or nothing.
+    the engine does not answer. `create` and `drop` are idempotent; `create` is all or nothing, and
+    raises `Conflict` when the collection exists with another dimension or distance.
     """
 
     name: str
@@ -220,12 +231,17 @@ class VectorEngine(Protocol):
         """Write at most MAX_BATCH points; when it returns they survive a kill of any process."""
         ...
 
-    async def delete(self, collection: str, selector: Sequence[PointId] | Condition) -> None: ...
+    async def delete(self, collection: str, selector: Sequence[PointId] | Condition) -> None:
+        """Remove the selected points; ids that no point has are passed over."""
+        ...
 
     async def set_payload(
         self, collection: str, payload: Payload, selector: Sequence[PointId] | Condition
     ) -> None:
-        """Merge these fields into the payload of the selected points."""
+        """Merge these fields into the selected points' payload; unknown ids are passed over.
+
+        A field given as null is removed.
+        """
         ...
 
     async def retrieve(
@@ -234,7 +250,9 @@ class VectorEngine(Protocol):
         """The points with these ids, in the order asked; unknown ids are left out."""
         ...
 
-    async def query(self, collection: str, query: Query) -> Sequence[ScoredRecord]: ...
+    async def query(self, collection: str, query: Query) -> Sequence[ScoredRecord]:
+        """The best matches, best first; equal scores by id."""
+        ...
 
     async def scroll(
         self,
@@ -255,7 +273,10 @@ class VectorEngine(Protocol):
     async def facet(
         self, collection: str, key: str, *, filter: Condition | None = None, limit: int = 100
     ) -> Sequence[FacetCount]:
-        """How many points have each value of an indexed payload field, most frequent first."""
+        """How many points have each value of an indexed payload field, most frequent first.
+
+        Only keyword, integer and boolean indexes know their values.
+        """
         ...
 
     async def create_index(self, collection: str, key: str, kind: IndexKind) -> None: ...

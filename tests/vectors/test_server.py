@@ -1,0 +1,172 @@
+"""What is the server engine's own: creation in two steps, outages, refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import httpx
+import pytest
+from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.http.exceptions import UnexpectedResponse
+
+from quire.errors import (
+    CollectionNotFound,
+    ConfigurationError,
+    Conflict,
+    InvalidInput,
+    QuireError,
+    StorageFull,
+    Unavailable,
+)
+from quire.vectors.port import CollectionSpec, Point
+from quire.vectors.server import QdrantEngine
+from quire.vectors.server_faults import answers, local_answers
+
+if TYPE_CHECKING:
+    from tests.backends.qdrant import QdrantProcess
+
+
+@pytest.fixture
+async def engine(qdrant_url: str) -> AsyncIterator[QdrantEngine]:
+    opened = await QdrantEngine.open(qdrant_url, prefix=f"s{uuid.uuid4().hex[:12]}-")
+    yield opened
+    for name in [name async for name in opened.collections()]:
+        await opened.drop(name)
+    await opened.close()
+
+
+@pytest.mark.server
+async def test_a_creation_that_was_broken_off_is_completed_by_a_repeat(
+    engine: QdrantEngine, qdrant_url: str
+) -> None:
+    client = AsyncQdrantClient(url=qdrant_url, check_compatibility=False)
+    await client.create_collection(
+        engine._server.on_server("work"),
+        vectors_config={"dense": models.VectorParams(size=4, distance=models.Distance.COSINE)},
+    )
+    await client.close()
+
+    await engine.create("work", CollectionSpec(4))
+
+    assert set((await engine.info("work")).indexes) == {"document_id", "seq"}
+
+
+@pytest.mark.server
+async def test_a_creation_that_fails_half_way_leaves_nothing(
+    engine: QdrantEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: Any) -> CollectionSpec:
+        raise Unavailable
+
+    monkeypatch.setattr(engine, "_index", fail)
+    with pytest.raises(Unavailable):
+        await engine.create("work", CollectionSpec(4))
+
+    assert not await engine.exists("work")
+
+
+@pytest.mark.server
+async def test_a_cancelled_creation_goes_on_to_the_end(engine: QdrantEngine) -> None:
+    creating = asyncio.create_task(engine.create("work", CollectionSpec(4)))
+    await asyncio.sleep(0)
+    creating.cancel()
+    await asyncio.gather(creating, return_exceptions=True)
+
+    await asyncio.gather(*engine._tasks)
+
+    assert set((await engine.info("work")).indexes) == {"document_id", "seq"}
+
+
+@pytest.mark.server
+async def test_creations_at_once_agree(engine: QdrantEngine) -> None:
+    await asyncio.gather(*(engine.create("work", CollectionSpec(4)) for _ in range(4)))
+
+    assert [name async for name in engine.collections()] == ["work"]
+
+
+@pytest.mark.server
+async def test_other_peoples_collections_are_not_ours(
+    engine: QdrantEngine, qdrant_url: str
+) -> None:
+    other = await QdrantEngine.open(qdrant_url, prefix=f"o{uuid.uuid4().hex[:12]}-")
+    await other.create("theirs", CollectionSpec(4))
+
+    assert [name async for name in engine.collections()] == []
+    assert not await engine.exists("theirs")
+    await other.drop("theirs")
+    await other.close()
+
+
+@pytest.mark.server
+async def test_a_server_that_comes_back_is_used_again(qdrant_process: QdrantProcess) -> None:
+    engine = await QdrantEngine.open(
+        qdrant_process.url, grpc_port=qdrant_process.grpc_port, timeout=10
+    )
+    await engine.create("work", CollectionSpec(2))
+    await engine.upsert("work", [Point(1, [1.0, 0.0])])
+
+    qdrant_process.kill()
+    for call in (engine.ping(), engine.count("work"), engine.upsert("work", [Point(2)])):
+        with pytest.raises(Unavailable):
+            await call
+
+    await asyncio.to_thread(qdrant_process.start)
+    for _ in range(100):  # gRPC waits a little before it tries again
+        try:
+            await engine.upsert("work", [Point(3)])
+            break
+        except Unavailable:
+            await asyncio.sleep(0.1)
+    assert 1 in [record.id for record in (await engine.scroll("work")).records]
+    assert 3 in [record.id for record in (await engine.scroll("work")).records]
+    await engine.close()
+
+
+def _refused(status: int, words: str) -> UnexpectedResponse:
+    content = f'{{"status":{{"error":"{words}"}}}}'.encode()
+    return UnexpectedResponse(status, "", content, httpx.Headers())
+
+
+def _failed(code: grpc.StatusCode, words: str) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), words)
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (_refused(400, "Wrong input"), InvalidInput),
+        (_refused(404, "Collection does not exist"), CollectionNotFound),
+        (_refused(409, "exists"), Conflict),
+        (_refused(401, "Must provide an API key"), ConfigurationError),
+        (_refused(429, "slow down"), Unavailable),
+        (_refused(500, "No space left on device"), StorageFull),
+        (_refused(500, "panicked"), Unavailable),
+        (_refused(503, ""), Unavailable),
+        (_failed(grpc.StatusCode.INVALID_ARGUMENT, "no"), InvalidInput),
+        (_failed(grpc.StatusCode.NOT_FOUND, "no"), CollectionNotFound),
+        (_failed(grpc.StatusCode.DEADLINE_EXCEEDED, "late"), Unavailable),
+        (_failed(grpc.StatusCode.INTERNAL, "Out of disk space"), StorageFull),
+        (_failed(grpc.StatusCode.UNAUTHENTICATED, "key"), ConfigurationError),
+        (httpx.ReadTimeout("late"), Unavailable),
+    ],
+)
+def test_refusals_and_silences_have_their_errors(
+    raised: Exception, expected: type[QuireError]
+) -> None:
+    with pytest.raises(QuireError) as mapped, answers("work"):
+        raise raised
+    assert type(mapped.value) is expected
+
+
+def test_local_mode_has_them_too() -> None:
+    with pytest.raises(CollectionNotFound), local_answers("work"):
+        raise ValueError("Collection work not found")
+
+
+async def test_an_api_key_without_tls_does_not_warn() -> None:
+    engine = await QdrantEngine.open("http://127.0.0.1:9", api_key="secret", grpc_port=9)
+    await engine.close()
