@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,11 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
-from quire.errors import StorageFull, Unavailable
+from quire.errors import ConfigurationError, StorageFull, Unavailable
+from quire.settings import Settings
+from quire.store.feed import ChangeFeed
 
 # Every connection keeps a few megabytes; embedded, that is most of what the store costs.
 SQLITE_READERS = 4
@@ -27,9 +30,16 @@ class Database:
     writers queue here, in order, and a transaction never fails half way for want of the lock.
     """
 
-    def __init__(self, readers: AsyncEngine, writers: AsyncEngine, path: Path | None) -> None:
+    def __init__(
+        self,
+        readers: AsyncEngine,
+        writers: AsyncEngine,
+        path: Path | None,
+        apart: AsyncEngine | None = None,
+    ) -> None:
         self._readers = readers
         self._writers = writers
+        self._apart = apart
         self._one_writer = asyncio.Lock() if path is not None else None
         self.path = path
         self.url = writers.url
@@ -62,17 +72,21 @@ class Database:
     @classmethod
     def postgres(cls, url: str, *, pool_size: int = 10, timeout_seconds: float = 5.0) -> Database:
         """A database on a server; it need not be up yet."""
+        connect_args = {"connect_timeout": max(2, round(timeout_seconds))}
         engine = create_async_engine(
             url,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=timeout_seconds,
             pool_pre_ping=True,
-            connect_args={"connect_timeout": max(2, round(timeout_seconds))},
+            connect_args=connect_args,
             json_serializer=_dump_json,
             json_deserializer=_load_json,
         )
-        return cls(engine.execution_options(isolation_level="AUTOCOMMIT"), engine, None)
+        apart = create_async_engine(
+            url, poolclass=NullPool, connect_args=connect_args, isolation_level="AUTOCOMMIT"
+        )
+        return cls(engine.execution_options(isolation_level="AUTOCOMMIT"), engine, None, apart)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -91,6 +105,28 @@ class Database:
             else:
                 async with self._one_writer, self._writers.begin() as connection:
                     yield connection
+
+    def feed(self, heard: Callable[[str | None], None]) -> ChangeFeed | None:
+        """Word of what other processes change, by name; on SQLite there are no others."""
+        if self.is_sqlite:
+            return None
+        url = self.url.set(drivername="postgresql")
+        return ChangeFeed(url.render_as_string(hide_password=False), heard)
+
+    @asynccontextmanager
+    async def alone(self, name: str) -> AsyncIterator[bool]:
+        """Whether this block is the only one of its name in all processes on this database.
+
+        On a connection of its own, so that long blocks take none from others; whatever ends the
+        connection ends the hold.
+        """
+        if self._apart is None:
+            yield True  # one process owns a SQLite database
+            return
+        with _naming_failures():
+            async with self._apart.connect() as connection:
+                lock = sa.text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
+                yield bool((await connection.execute(lock, {"name": name})).scalar_one())
 
     async def lock_sessions(self, connection: AsyncConnection, session_ids: list[str]) -> None:
         """Hold these sessions' locks until the transaction ends; sorted, so nobody deadlocks."""
@@ -111,6 +147,21 @@ class Database:
     async def close(self) -> None:
         await self._readers.dispose()
         await self._writers.dispose()
+        if self._apart is not None:
+            await self._apart.dispose()
+
+
+def open_database(settings: Settings) -> Database:
+    """The metadata store that the settings name; a server need not be up yet."""
+    configured = settings.database
+    if configured.url is None:
+        path = settings.data_dir / "quire.db"
+        return Database.sqlite(path, timeout_seconds=configured.timeout_seconds)
+    return Database.postgres(
+        configured.url.get_secret_value(),
+        pool_size=configured.pool_size,
+        timeout_seconds=configured.timeout_seconds,
+    )
 
 
 def prepare_sqlite(engine: sa.Engine, begin: str | None) -> None:
@@ -153,6 +204,11 @@ class _naming_failures:  # noqa: N801 - reads as a statement: `with _naming_fail
         if isinstance(cause, sqlite3.Error):
             if "full" in words or "disk i/o" in words:
                 raise StorageFull("The disk that holds the database is full") from error
+            if "not a database" in words or "malformed" in words:
+                raise ConfigurationError(
+                    f"The database cannot be read: {cause}",
+                    recovery="Restore QUIRE_DATA_DIR from a backup, or set another directory.",
+                ) from error
             if isinstance(cause, sqlite3.OperationalError) and "locked" in words:
                 raise Unavailable("The database is locked by another process") from error
             return

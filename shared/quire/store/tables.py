@@ -85,6 +85,17 @@ session_collaborators = sa.Table(
     sa.Column("role", sa.String(8), nullable=False),
 )
 
+# Ids whose session expired: they answer "expired", not "no such session", for a while.
+tombstones = sa.Table(
+    "tombstones",
+    metadata,
+    sa.Column("id", sa.String(128), primary_key=True),
+    sa.Column("owner_id", sa.String(256)),
+    sa.Column("group_name", sa.String(256)),
+    sa.Column("collaborators", Json, nullable=False),
+    sa.Column("buried_at", Moment, nullable=False, index=True),
+)
+
 jobs = sa.Table(
     "jobs",
     metadata,

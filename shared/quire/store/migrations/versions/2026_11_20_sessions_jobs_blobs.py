@@ -142,6 +142,16 @@ def upgrade() -> None:
     )
     op.create_index("ix_job_sessions_job_seq", "job_sessions", ["job_seq"], unique=False)
     op.create_table(
+        "tombstones",
+        sa.Column("id", sa.String(length=128), nullable=False),
+        sa.Column("owner_id", sa.String(length=256), nullable=True),
+        sa.Column("group_name", sa.String(length=256), nullable=True),
+        sa.Column("collaborators", JSON, nullable=False),
+        sa.Column("buried_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_tombstones"),
+    )
+    op.create_index("ix_tombstones_buried_at", "tombstones", ["buried_at"], unique=False)
+    op.create_table(
         "session_collaborators",
         sa.Column("user_id", sa.String(length=256), nullable=False),
         sa.Column("session_id", sa.String(length=128), nullable=False),
@@ -170,6 +180,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_tombstones_buried_at", table_name="tombstones")
+    op.drop_table("tombstones")
     op.drop_index("ix_session_tags_session_id", table_name="session_tags")
     op.drop_table("session_tags")
     op.drop_index("ix_session_collaborators_session_id", table_name="session_collaborators")
