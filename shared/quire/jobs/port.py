@@ -60,6 +60,7 @@ class JobContext(Protocol):
     """What a running job sees of the machinery."""
 
     job_id: str
+    # The one it is shown at, then the others in the order of their ids.
     sessions: Sequence[str]
     parameters: Json
 
@@ -68,10 +69,16 @@ class JobContext(Protocol):
 
         A crash inside the step runs it again, so it must be idempotent; the answer must be JSON.
         Between steps the job is cancelled if that was asked for, or parked if the process stops.
+        A step that raises `Unavailable` is tried again for some minutes; any other error is
+        remembered and raised, a `QuireError` as it is and everything else as `JobFailed`.
+        After a crash the job is run again up to where it was, so what it does between its steps
+        must depend on their answers and its parameters alone; one step at a time.
         """
         ...
 
-    async def progress(self, done: int, total: int | None = None, unit: str = "items") -> None: ...
+    async def progress(self, done: int, total: int | None = None, unit: str = "items") -> None:
+        """Tell how far the job is; written at most twice a second, and at the end."""
+        ...
 
 
 Handler = Callable[[JobContext], Awaitable[Json | None]]
@@ -94,7 +101,11 @@ class JobKind:
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """A job to be submitted. `sessions` are those it changes; the first is the one it is shown at."""
+    """A job to be submitted. `sessions` are those it changes; it is shown at the first of them.
+
+    While it runs no other job runs on any of them. Submit at most one job in a transaction, or
+    jobs that share no sessions: locks that are taken in two goes may deadlock.
+    """
 
     kind: str
     sessions: Sequence[str] = ()
@@ -118,12 +129,20 @@ class Jobs(Protocol):
         """Make a kind known; before `start`."""
         ...
 
+    async def migrate(self) -> None:
+        """Make or renew what the engine keeps in the database; its own tables come before."""
+        ...
+
     async def start(self, *, run: bool) -> None:
         """Connect; with `run`, take up work (first of all what a dead process left behind)."""
         ...
 
     async def stop(self, *, grace_seconds: float) -> None:
-        """Let running steps finish within the grace, park the jobs, disconnect."""
+        """Let running steps finish within the grace, park the jobs, disconnect.
+
+        A parked job stays `running`: it goes on from its last finished step with the next start,
+        or at once in another worker.
+        """
         ...
 
     async def submit(self, connection: AsyncConnection, request: JobRequest) -> str:
@@ -145,7 +164,10 @@ class Jobs(Protocol):
         ...
 
     async def cancel(self, job_id: str) -> Job:
-        """Ask for cancellation: a queued job ends at once, a running one after its step."""
+        """Ask for cancellation: a queued job ends at once, a running one after its step.
+
+        A job that is final stays as it is; a kind that cannot be cancelled raises `Conflict`.
+        """
         ...
 
     async def forget_finished(self, before: datetime) -> int:
@@ -156,4 +178,6 @@ class Jobs(Protocol):
         """How many jobs there are of each kind in each status."""
         ...
 
-    async def ping(self) -> str: ...
+    async def ping(self) -> str:
+        """What runs the jobs; raises `Unavailable` when the database does not answer."""
+        ...
