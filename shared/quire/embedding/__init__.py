@@ -1,0 +1,1 @@
+"""What turns text into vectors: so far, the default model's weights."""
