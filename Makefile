@@ -22,9 +22,11 @@ $(STAMP): pyproject.toml
 setup: $(STAMP) ## virtual environment and dependencies
 
 serve: $(STAMP) ## set up what is missing, then serve on http://127.0.0.1:8087
+	@$(BIN)/quire weights || echo "Quire serves without them; nothing embeds yet." >&2
 	@exec $(BIN)/quire serve
 
 test: $(STAMP) ## the whole test suite; real servers where they can be had
+	@.ci/qdrant >/dev/null || echo "No Qdrant executable; its half is skipped." >&2
 	$(BIN)/python -m pytest -m 'not soak'
 
 check: $(STAMP) ## format, lint, types, layers
@@ -38,9 +40,11 @@ format: $(STAMP) ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP) ## the benchmarks, as tables
+	@.ci/qdrant >/dev/null
 	$(BIN)/python -m tests.bench
 
 soak: $(STAMP) ## the long runs: hundreds of kills, long state machines
+	@.ci/qdrant >/dev/null
 	$(BIN)/python -m pytest -m soak -p no:cacheprovider --timeout=7200
 
 doctor: $(STAMP) ## what is configured and whether each part answers

@@ -1,0 +1,1 @@
+"""HTTP over the library: thin routers, error mapping, OpenAPI. No business logic."""

@@ -68,12 +68,18 @@ class QdrantSettings(Group):
         pattern=r"^https?://[^/\s]+",
         description="`http://host:6333`; unset: the embedded engine in data_dir",
     )
-    api_key: SecretStr | None = None
-    grpc_port: int | None = Field(6334, ge=1, le=65535, description="unset to use REST alone")
-    collection_prefix: str = Field("quire-", pattern=r"^[a-z0-9-]{1,32}$")
-    timeout_seconds: float = Field(10.0, gt=0, le=600)
-    replication_factor: int = Field(1, ge=1, le=16)
-    shard_number: int = Field(1, ge=1, le=256)
+    api_key: SecretStr | None = Field(None, description="of the Qdrant server")
+    grpc_port: int = Field(6334, ge=0, le=65535, description="0 to use REST alone")
+    collection_prefix: str = Field(
+        "session_",
+        pattern=r"^[A-Za-z0-9_-]{1,32}$",
+        description="what Quire's collections begin with",
+    )
+    timeout_seconds: float = Field(10.0, gt=0, le=600, description="of each request to Qdrant")
+    replication_factor: int = Field(
+        1, ge=1, le=16, description="copies of each collection, on a cluster"
+    )
+    shard_number: int = Field(1, ge=1, le=256, description="shards of each collection")
 
 
 class BlobSettings(Group):
@@ -85,10 +91,12 @@ class BlobSettings(Group):
         description="`s3://bucket/prefix` or `memory:`; unset: a folder in data_dir",
     )
     endpoint: str | None = Field(None, pattern=r"^https?://", description="an S3-compatible store")
-    region: str = "us-east-1"
-    access_key: str | None = None
-    secret_key: SecretStr | None = None
-    sweep_grace_seconds: float = Field(3600, ge=0, description="unreferenced blobs live this long")
+    region: str = Field("us-east-1", description="of the S3-compatible store")
+    access_key: str | None = Field(None, description="of the S3-compatible store")
+    secret_key: SecretStr | None = Field(None, description="of the S3-compatible store")
+    sweep_grace_seconds: float = Field(
+        3600.0, ge=0, description="unreferenced blobs live so long; longer than any upload takes"
+    )
 
 
 class AuthSettings(Group):
@@ -96,10 +104,12 @@ class AuthSettings(Group):
 
     secret: SecretStr | None = Field(None, description="HS256 secret, at least 32 bytes")
     jwks: str | None = Field(None, description="a JWKS file's path or an https URL: RS256, ES256")
-    audience: str | None = None
-    issuer: str | None = None
+    audience: str | None = Field(None, description="what `aud` must be or hold")
+    issuer: str | None = Field(None, description="what `iss` must be")
     leeway_seconds: float = Field(30.0, ge=0, le=120, description="clock skew that is forgiven")
-    jwks_refresh_seconds: float = Field(300.0, ge=1)
+    jwks_refresh_seconds: float = Field(
+        300.0, ge=1, description="how often the key set is fetched anew"
+    )
 
     @field_validator("secret")
     @classmethod
@@ -124,8 +134,12 @@ class JobSettings(Group):
 
     in_process: bool = Field(True, description="false where `quire worker` runs the jobs")
     concurrency: int = Field(4, ge=1, le=64, description="jobs running at once in one process")
-    poll_seconds: float = Field(0.1, ge=0.01, le=10)
-    lease_seconds: float = Field(10.0, ge=1, le=300, description="how often dead workers are found")
+    poll_seconds: float = Field(
+        0.5, ge=0.01, le=10, description="at most so long a job waits; mostly it starts at once"
+    )
+    lease_seconds: float = Field(
+        10.0, ge=1, le=300, description="how often dead workers are looked for"
+    )
     history_days: float = Field(7.0, gt=0, description="finished jobs are kept this long")
     grace_seconds: float = Field(10.0, ge=0, le=300, description="for running steps at shutdown")
 
@@ -133,9 +147,9 @@ class JobSettings(Group):
 class EmbeddingSettings(Group):
     """The embedding identity that new sessions are pinned to."""
 
-    provider: str = "minilm"
-    model: str = "sentence-transformers/all-MiniLM-L6-v2"
-    dimension: int = Field(384, ge=1, le=65536)
+    provider: str = Field("minilm", description="what makes the vectors of new sessions")
+    model: str = Field("sentence-transformers/all-MiniLM-L6-v2", description="its model")
+    dimension: int = Field(384, ge=1, le=65536, description="of its vectors")
 
 
 class RetentionSettings(Group):
@@ -143,27 +157,32 @@ class RetentionSettings(Group):
 
     sweep_seconds: float = Field(60.0, ge=0.1, description="expired sessions go within this time")
     deleted_days: float = Field(30.0, ge=0, description="a deleted session can be restored so long")
+    unfinished_seconds: float = Field(
+        120.0, ge=1, description="a creation that takes longer is given up and cleaned away"
+    )
 
 
 class LimitSettings(Group):
     """What is refused as too much; each error names its setting."""
 
-    body_bytes: int = Field(4 * Megabytes, ge=1024)
-    name_chars: int = Field(500, ge=1)
-    description_chars: int = Field(20_000, ge=1)
-    tags: int = Field(100, ge=0)
-    tag_chars: int = Field(100, ge=1)
+    body_bytes: int = Field(4 * Megabytes, ge=1024, description="of a request")
+    name_chars: int = Field(500, ge=1, description="of a session's name")
+    description_chars: int = Field(20_000, ge=1, description="of a session's description")
+    tags: int = Field(100, ge=0, description="of one session")
+    tag_chars: int = Field(100, ge=1, description="of one tag")
     json_bytes: int = Field(256 * 1024, ge=2, description="metadata, configuration: each at most")
-    json_depth: int = Field(32, ge=1, le=200)
-    collaborators: int = Field(1_000, ge=0)
-    sessions_per_owner: int = Field(100_000, ge=1)
+    json_depth: int = Field(32, ge=1, le=200, description="of the same")
+    collaborators: int = Field(1_000, ge=0, description="of one session")
+    sessions_per_owner: int = Field(100_000, ge=1, description="not counting deleted ones")
     page_size: int = Field(1_000, ge=1, description="the largest `limit` of a list")
-    compare_sessions: int = Field(50, ge=2)
+    compare_sessions: int = Field(50, ge=2, description="in one comparison")
 
 
 class LogSettings(Group):
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="what is told at least"
+    )
+    format: Literal["text", "json"] = Field("text", description="for people, or for machines")
 
 
 class TracingSettings(Group):
@@ -199,7 +218,7 @@ class Settings(BaseSettings):
     )
 
     host: str = Field("127.0.0.1", description="other than loopback only with auth configured")
-    port: int = Field(8087, ge=0, le=65535)
+    port: int = Field(8087, ge=0, le=65535, description="0: one that is free")
     data_dir: Path = Field(Path("data"), description="everything the embedded default keeps")
     hot_sessions_max: int = Field(200, ge=1, le=100_000, description="collections open at once")
     database: DatabaseSettings = DatabaseSettings()
@@ -283,6 +302,8 @@ def describe_settings() -> Iterator[tuple[str, str, str]]:
             model = cast("type[BaseModel]", model.model_fields[name].annotation)
         field = model.model_fields[path[-1]]
         default = "" if field.default is None else str(field.default)
+        if isinstance(field.default, bool):
+            default = default.lower()
         yield variable, default, field.description or ""
 
 

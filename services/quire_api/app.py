@@ -1,0 +1,79 @@
+"""The HTTP application around a running Quire."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from quire.app import Part, Quire
+from quire.settings import Settings
+from quire_api.address import Address
+from quire_api.authentication import Authentication
+from quire_api.body_limit import BodyLimit
+from quire_api.envelope import Envelope
+from quire_api.idempotency import Idempotency
+from quire_api.openapi import complete_openapi
+from quire_api.problems import install_problems
+from quire_api.routers import jobs, operations, retention, sessions, sharing, statistics
+from quire_api.started import Started
+
+DESCRIPTION = """Vector workspaces on Qdrant: every session owns a collection.
+
+Every error is `application/problem+json` with a stable `code`, what was wrong, and what to do next.
+Lists are arrays; the next page is in the `Link` header. `Idempotency-Key` works on every POST.
+"""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application; it opens its Quire when it starts and closes it when it stops."""
+    settings.require_safe_host()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with Quire.open(settings, Part.API) as quire:
+            app.state.quire = quire
+            yield
+
+    app = FastAPI(
+        title="Quire",
+        version=version("quire"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+    )
+    install_problems(app)
+    # Fixed paths under /sessions come before those with an id in them.
+    for router in (retention, statistics, sessions, sharing, jobs, operations):
+        app.include_router(router.router)
+    app.add_middleware(Layers)
+    complete_openapi(app, with_auth=settings.auth.configured)
+    return app
+
+
+class Layers:
+    """What a request passes on its way to a route, once the Quire is open."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._layered: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if self._layered is None:
+            self._layered = self._lay(scope["app"].state.quire)
+        await self._layered(scope, receive, send)
+
+    def _lay(self, quire: Quire) -> ASGIApp:
+        inner: ASGIApp = Idempotency(self._app, quire.idempotency)
+        inner = BodyLimit(inner, quire.settings.limits.body_bytes)
+        inner = Address(inner)
+        inner = Started(inner, quire)
+        inner = Authentication(inner, quire.verifier)
+        return Envelope(inner, quire)

@@ -1,0 +1,100 @@
+"""What routers have in common: answers, preconditions, waiting for jobs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import orjson
+from fastapi import Depends, Header, Query, Request, Response
+
+from quire.app import Quire
+from quire.errors import LimitExceeded
+from quire.jobs.port import Job
+from quire.sessions.models import Session
+from quire_api.shapes import session_shape
+
+LONGEST_WAIT_SECONDS = 300.0
+DEFAULT_WAIT_SECONDS = 30.0
+WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,6})", re.IGNORECASE)
+
+
+async def quire_of(request: Request) -> Quire:
+    quire: Quire = request.app.state.quire
+    return quire
+
+
+async def wait_seconds(
+    prefer: Annotated[
+        str | None, Header(description="`wait=N`: wait so many seconds for long work")
+    ] = None,
+) -> float:
+    found = WAIT.search(prefer or "")
+    return min(float(found[1]), LONGEST_WAIT_SECONDS) if found else DEFAULT_WAIT_SECONDS
+
+
+async def page_size(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, description="how many at most on this page")] = 100,
+) -> int:
+    largest: int = request.app.state.quire.settings.limits.page_size
+    if limit > largest:
+        raise LimitExceeded(
+            f"limit is at most {largest} (QUIRE_LIMITS_PAGE_SIZE)",
+            field="query parameter limit",
+            recovery="Ask for smaller pages; the Link header leads to the next one.",
+        )
+    return limit
+
+
+TheQuire = Annotated[Quire, Depends(quire_of)]
+PageSize = Annotated[int, Depends(page_size)]
+Wait = Annotated[float, Depends(wait_seconds)]
+IfMatch = Annotated[str | None, Header(description="the ETag that the change is made against")]
+
+
+def json_response(
+    value: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    content = orjson.dumps(value, option=orjson.OPT_UTC_Z)
+    return Response(content, status, headers, media_type="application/json")
+
+
+def session_response(session: Session, headers: Mapping[str, str] | None = None) -> Response:
+    return json_response(session_shape(session), headers={"ETag": session.etag, **(headers or {})})
+
+
+def names_etag(if_none_match: str | None, etag: str) -> bool:
+    """RFC 9110: a list of tags, weak or strong alike, or `*` for any."""
+    known = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
+    return etag in known or "*" in known
+
+
+def next_link(request: Request, cursor: str | None) -> dict[str, str]:
+    """RFC 8288: the next page of the list that was asked for."""
+    if cursor is None:
+        return {}
+    parameters = {**request.query_params, "cursor": cursor}
+    return {"Link": f'<{request.url.path}?{urlencode(parameters)}>; rel="next"'}
+
+
+def job_shape(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "session_id": job.session_id,
+        "status": job.status.value,
+        "progress": {
+            "done": job.progress.done,
+            "total": job.progress.total,
+            "unit": job.progress.unit,
+        },
+        "result": job.result,
+        "error": job.error,
+        "cancel_requested": job.cancel_requested,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+    }

@@ -1,0 +1,1 @@
+"""One router per area of the API; each only translates between HTTP and the library."""

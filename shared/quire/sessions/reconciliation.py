@@ -1,0 +1,101 @@
+"""Comparing what the store says with what the engine holds, in both directions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import structlog
+
+from quire.errors import Conflict
+from quire.sessions.lifecycle import State
+from quire.sessions.models import Session
+from quire.sessions.purge import Purge, Reason
+from quire.sessions.repository import SessionRepository
+from quire.vectors.port import CollectionSpec, Distance, VectorEngine
+
+log = structlog.get_logger(__name__)
+
+# More than these missing at once looks like the wrong engine, not like orphans.
+FEW = 3
+
+
+@dataclass(slots=True)
+class Findings:
+    """Orphans: collections that no session owns, and sessions whose collection is gone."""
+
+    sessions_checked: int = 0
+    collections_checked: int = 0
+    orphan_collections: list[str] = field(default_factory=list)
+    # Whether points are known to be lost with the collection, by session.
+    missing_collections: dict[str, bool] = field(default_factory=dict)
+    repaired: list[str] = field(default_factory=list)
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.orphan_collections and not self.missing_collections
+
+
+class Reconciliation:
+    """Finds orphans, and removes them when asked.
+
+    A session's row is written before its collection and removed after it. So a collection that is
+    listed *before* the rows are read, and has no row, is nobody's.
+    """
+
+    def __init__(
+        self, repository: SessionRepository, engine: VectorEngine, purge: Purge, prefix: str
+    ) -> None:
+        self._repository = repository
+        self._engine = engine
+        self._purge = purge
+        self._prefix = prefix
+
+    async def run(self, *, repair: bool = False, force: bool = False) -> Findings:
+        """Compare; with `repair` drop orphan collections, lay empty ones anew, purge the lost."""
+        names = self._engine.collections()
+        # A server may hold the collections of others too.
+        listed = {name async for name in names if name.startswith(self._prefix)}
+        findings = Findings(collections_checked=len(listed))
+        owned: set[str] = set()
+        lost: list[Session] = []
+        async for session in self._repository.walk():
+            owned.add(session.collection)
+            if not session.state.is_visible:
+                continue  # on its way in or out; its own job or housekeeping sees to it
+            findings.sessions_checked += 1
+            if session.collection not in listed and not await self._engine.exists(
+                session.collection
+            ):
+                findings.missing_collections[session.id] = session.points_count > 0
+                lost.append(session)
+        findings.orphan_collections = sorted(listed - owned)
+        if repair:
+            self._refuse_if_it_looks_wrong(findings, force)
+            for name in findings.orphan_collections:
+                await self._engine.drop(name)
+                findings.repaired.append(f"dropped collection {name}")
+            for session in lost:
+                findings.repaired.append(await self._mend(session))
+            log.warning("reconciled", repaired=findings.repaired)
+        return findings
+
+    def _refuse_if_it_looks_wrong(self, findings: Findings, force: bool) -> None:
+        missing, checked = len(findings.missing_collections), findings.sessions_checked
+        if not force and missing > FEW and missing * 2 > checked:
+            raise Conflict(
+                f"The collections of {missing} of {checked} sessions are missing: this looks like "
+                "another engine than the sessions were made on; nothing was changed",
+                recovery="Check QUIRE_QDRANT_URL and QUIRE_DATA_DIR; use --force if it is right.",
+            )
+
+    async def _mend(self, session: Session) -> str:
+        if session.points_count == 0:
+            embedding = session.embedding
+            spec = CollectionSpec(embedding.dimension, Distance(embedding.distance))
+            await self._engine.create(session.collection, spec)
+            return f"laid the empty collection of session {session.id} anew"
+        async with self._repository.transaction() as connection:
+            locked = await self._repository.lock(connection, session.id)
+            if locked is not None and locked.state is not State.PURGING:
+                await self._purge.begin(connection, locked, Reason.LOST)
+        return f"purged session {session.id}, whose points are lost"
