@@ -1,0 +1,1 @@
+"""`quire …`: serving, running jobs, looking after an installation."""
