@@ -1,0 +1,89 @@
+"""A server process to measure, and what the system says of it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tests.backends.ports import free_ports
+
+SECRET = "a-secret-for-the-benchmarks-of-quire-only"
+
+
+@dataclass
+class Served:
+    url: str
+    pid: int
+    ready_after: float
+
+    @property
+    def rss_megabytes(self) -> float:
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+        return int(line.split()[1]) / 1024
+
+
+@contextmanager
+def serve(environment: dict[str, str]) -> Iterator[Served]:
+    """Start the server; `ready_after` counts from the exec to the first ready answer."""
+    (port,) = free_ports(1)
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("QUIRE_")}
+    given = {
+        **inherited,
+        "QUIRE_AUTH_SECRET": SECRET,
+        "QUIRE_LOG_LEVEL": "warning",
+        **environment,
+    }
+    command = [
+        sys.executable, "-m", "uvicorn", "--factory", "tests.bench.app:bench_app",
+        "--port", str(port), "--no-access-log", "--log-level", "warning",
+        "--loop", "uvloop", "--http", "httptools", "--no-server-header",
+    ]  # fmt: skip
+    started = time.perf_counter()
+    process = subprocess.Popen(command, env=given)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        while not _is_ready(url):
+            if process.poll() is not None:
+                raise RuntimeError(f"the server ended with {process.returncode}")
+            if time.perf_counter() - started > 120:
+                raise RuntimeError("the server did not get ready")
+            time.sleep(0.02)
+        yield Served(url, process.pid, time.perf_counter() - started)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def machine() -> str:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    model = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return (
+        f"{os.cpu_count()} cores of {model}, {memory:.0f} GiB, "
+        f"Python {platform.python_version()}, {platform.system()} {platform.release()}"
+    )
