@@ -176,6 +176,13 @@ class StorageFull(Unavailable):
     recovery = "Free space where Quire keeps its data, then repeat the request."
 
 
+class StorageDamaged(QuireError):
+    """What is stored cannot be read."""
+
+    code = "storage_damaged"
+    recovery = "Restore QUIRE_DATA_DIR from a backup, or set it to another directory."
+
+
 class ConfigurationError(QuireError):
     """A setting is not valid."""
 

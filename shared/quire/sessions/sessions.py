@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from quire.access import policy
 from quire.access.policy import Role
 from quire.access.principal import Principal
-from quire.errors import Conflict, Expired, PreconditionFailed, QuireError
+from quire.errors import Conflict, Expired, PreconditionFailed, QuireError, StorageFull
 from quire.sessions.lifecycle import Action, State, after
 from quire.sessions.models import Outcome, Session, Status
 from quire.sessions.purge import Purge, Reason
@@ -49,7 +49,11 @@ class Sessions:
     async def get(self, principal: Principal, session_id: str) -> Session:
         """The session, for someone who may read it; this counts as a use."""
         session = await self._visible(principal, session_id, Role.READ)
-        return await self._note_use(session)
+        try:
+            return await self._note_use(session)
+        except StorageFull:  # a full disk is no reason to refuse what can be read
+            log.warning("use not noted", session_id=session_id, reason="the disk is full")
+            return session
 
     async def peek(self, principal: Principal, session_id: str) -> Session:
         """`get` that does not count as a use."""

@@ -15,7 +15,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from quire.errors import ConfigurationError, StorageFull, Unavailable
+from quire.errors import StorageDamaged, StorageFull, Unavailable
 from quire.settings import Settings
 from quire.store.feed import ChangeFeed
 
@@ -205,10 +205,7 @@ class _naming_failures:  # noqa: N801 - reads as a statement: `with _naming_fail
             if "full" in words or "disk i/o" in words:
                 raise StorageFull("The disk that holds the database is full") from error
             if "not a database" in words or "malformed" in words:
-                raise ConfigurationError(
-                    f"The database cannot be read: {cause}",
-                    recovery="Restore QUIRE_DATA_DIR from a backup, or set another directory.",
-                ) from error
+                raise StorageDamaged(f"The database cannot be read: {cause}") from error
             if isinstance(cause, sqlite3.OperationalError) and "locked" in words:
                 raise Unavailable("The database is locked by another process") from error
             return
