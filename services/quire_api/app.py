@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from quire.app import Part, Quire
@@ -17,6 +17,7 @@ from quire_api.body_limit import BodyLimit
 from quire_api.envelope import Envelope
 from quire_api.idempotency import Idempotency
 from quire_api.openapi import complete_openapi
+from quire_api.parameters import known_parameters
 from quire_api.problems import install_problems
 from quire_api.routers import jobs, operations, retention, sessions, sharing, statistics
 from quire_api.started import Started
@@ -45,6 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
         separate_input_output_schemas=False,
+        dependencies=[Depends(known_parameters)],
     )
     install_problems(app)
     # Fixed paths under /sessions come before those with an id in them.

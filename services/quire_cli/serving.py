@@ -6,11 +6,14 @@ import asyncio
 import errno
 import math
 import os
+import shutil
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 import uvicorn
@@ -123,13 +126,24 @@ def greeting(settings: Settings, url: str) -> str:
     """Where the data is, what it stands on, and what to try first."""
     lines = [f"Quire {version('quire')} serves at {url}"]
     lines += [f"  {name:<10}{words}" for name, words in describe_parts(settings).items()]
+    program = _program()
     create = f"curl -X POST {url}/sessions -H 'Content-Type: application/json'"
     if settings.auth.secret is not None:
-        create += ' -H "Authorization: Bearer $(quire token create --subject me)"'
+        create += f' -H "Authorization: Bearer $({program} token create --subject me)"'
     elif settings.auth.jwks is not None:
         create += ' -H "Authorization: Bearer $TOKEN"'
     lines += ["Try first:", f"""  {create} -d '{{"name": "My first session"}}'"""]
     if not settings.auth.configured:
         lines.append(f"  {url}/docs in a browser")
-    lines.append("  quire doctor, to see that every part answers")
+    lines.append(f"  {program} doctor, to see that every part answers")
     return "\n".join(lines)
+
+
+def _program() -> str:
+    """`quire` as it can be typed here: by its path, where it is not on the PATH."""
+    if shutil.which("quire") is not None:
+        return "quire"
+    started_as = Path(sys.argv[0])
+    if started_as.name != "quire":
+        return "quire"
+    return os.path.relpath(started_as) if started_as.is_absolute() else str(started_as)

@@ -61,7 +61,8 @@ async def _until_ready(quire: Quire, stop: asyncio.Event) -> str | None:
             said = readiness.failures
             log.warning("not ready yet", **said)
         try:
-            await asyncio.wait_for(stop.wait(), READY_PAUSE_SECONDS)
+            async with asyncio.timeout(READY_PAUSE_SECONDS):
+                await stop.wait()
         except TimeoutError:
             continue
     return None

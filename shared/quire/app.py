@@ -162,12 +162,15 @@ class Quire:
         return readiness
 
     async def refresh_metrics(self) -> None:
-        """Set the gauges to what is true now; before they are read."""
-        census = await self.repository.census()
-        self.metrics.set_sessions(census)
-        counts = await self.jobs.counts()
-        self.metrics.set_jobs({(kind, status.value): n for (kind, status), n in counts.items()})
+        """Set the gauges to what is true now, before they are read; unknown ones are left out."""
         self.metrics.set_hot_collections(self.engine.hot_collections())
+        try:
+            census = await self.repository.census()
+            counts = await self.jobs.counts()
+        except Unavailable:
+            census, counts = {}, {}
+        self.metrics.set_sessions(census)
+        self.metrics.set_jobs({(kind, status.value): n for (kind, status), n in counts.items()})
 
     async def _start(self, part: Part) -> None:
         runs_jobs = part is Part.WORKER or (part is Part.API and self.settings.jobs.in_process)
@@ -192,9 +195,12 @@ class Quire:
                 if error.message != said:
                     log.warning("waiting for the database", reason=error.message)
                 said = self._waits_for = error.message
-                await asyncio.sleep(RETRY_SECONDS)
+            except Exception:  # a boundary: nobody else would ever hear of it
+                log.exception("starting failed, and is tried again")
+                self._waits_for = "it failed, and is tried again"
             else:
                 return
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _start_jobs(self, runs_jobs: bool) -> None:
         await self.jobs.start(run=runs_jobs)

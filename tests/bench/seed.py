@@ -7,6 +7,8 @@ import random
 from dataclasses import replace
 from datetime import timedelta
 
+import sqlalchemy as sa
+
 from quire.access.principal import Principal, Scope
 from quire.app import Part, Quire
 from quire.sessions.lifecycle import State
@@ -56,6 +58,10 @@ async def seed(settings: Settings, sessions: int, filled: int, *, lay_all: bool)
             async with quire.repository.transaction() as connection:
                 for session in drafts[start : start + WRITE_BATCH]:
                     await quire.repository.insert(connection, session)
+        if not quire.database.is_sqlite:
+            # What autovacuum does within a minute, so that the planner knows the table.
+            async with quire.database.read() as connection:
+                await connection.execute(sa.text("ANALYZE"))
         spec = CollectionSpec(first.embedding.dimension)
         for number, session in enumerate(drafts if lay_all else drafts[:filled]):
             await quire.engine.create(session.collection, spec)

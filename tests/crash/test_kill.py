@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from quire.settings import JobSettings, load_settings
 from quire.store import Database, migrate
 from quire.store.columns import now
 from quire.store.tables import blob_references, jobs, sessions
+from quire.vectors.server import QdrantEngine
 from tests.crash.child import POINTS
 from tests.crash.journal import History, read_journal
 
@@ -50,20 +52,25 @@ def embedded(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 async def on_servers(
     tmp_path: Path, qdrant_url: str, qdrant_grpc_port: int, postgres_url: str
-) -> dict[str, str]:
+) -> AsyncIterator[dict[str, str]]:
     database = Database.postgres(postgres_url)
     await migrate(database)
     await DurableJobs(database, JobSettings()).migrate()
     await database.close()
-    return {
+    # Other tests have collections of their own on the same server.
+    prefix = f"crash{os.getpid()}_"
+    yield {
         **COMMON,
         "QUIRE_DATA_DIR": str(tmp_path / "data"),
         "QUIRE_DATABASE_URL": postgres_url,
         "QUIRE_QDRANT_URL": qdrant_url,
         "QUIRE_QDRANT_GRPC_PORT": str(qdrant_grpc_port),
-        # Other tests have collections of their own on the same server.
-        "QUIRE_QDRANT_COLLECTION_PREFIX": f"crash{os.getpid()}_",
+        "QUIRE_QDRANT_COLLECTION_PREFIX": prefix,
     }
+    engine = await QdrantEngine.open(qdrant_url, prefix=prefix)
+    for name in [name async for name in engine.collections()]:
+        await engine.drop(name)
+    await engine.close()
 
 
 @pytest.mark.timeout(300)

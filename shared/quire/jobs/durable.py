@@ -179,7 +179,9 @@ class DurableJobs(Jobs):
                 if job.status.is_final or left <= 0:
                     return job
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(ended.wait(), min(pause, left))
+                    # Not `wait_for`: before Python 3.12 that may swallow a cancellation.
+                    async with asyncio.timeout(min(pause, left)):
+                        await ended.wait()
                 ended.clear()
                 pause = min(pause * 1.5, WAIT_LONGEST_SECONDS)
         finally:
@@ -266,7 +268,8 @@ class DurableJobs(Jobs):
 
     async def pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
             raise Parked("the process stops")
 
     async def write(self, change: Callable[[AsyncConnection], Awaitable[T]]) -> T:

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from quire.errors import JobNotFound
+from quire.errors import InvalidInput, JobNotFound
 from quire.jobs.port import Job, JobFilter, JobRequest, JobStatus, Progress
 from quire.store.columns import now
 from quire.store.tables import job_sessions, jobs
@@ -261,7 +261,10 @@ async def find(
             await connection.execute(sa.select(jobs.c.seq).where(jobs.c.id == before))
         ).scalar_one_or_none()
         if last is None:
-            raise JobNotFound(f"There is no job {before!r} to list the jobs before")
+            raise InvalidInput(
+                "cursor is not one that this list gave out; take it from the Link header",
+                field="cursor",
+            )
         query = query.where(jobs.c.seq < last)
     return [_job(row) for row in await connection.execute(query)]
 

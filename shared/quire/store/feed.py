@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 import psycopg
 import sqlalchemy as sa
@@ -23,6 +22,7 @@ BEAT_SECONDS = 0.5
 # Silence for longer than this may be a dead connection, on which nothing is heard.
 SURE_SECONDS = 2.0
 RECONNECT_SECONDS = 1.0
+CLOSE_SECONDS = 0.5
 
 
 class ChangeFeed:
@@ -43,9 +43,10 @@ class ChangeFeed:
 
     async def close(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            while not self._task.done():
+                # Said again should the driver have swallowed it.
+                self._task.cancel()
+                await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
             self._task = None
 
     async def _listen(self) -> None:
@@ -59,15 +60,16 @@ class ChangeFeed:
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _hear_until_lost(self) -> None:
-        connection = await asyncio.wait_for(
-            psycopg.AsyncConnection.connect(self._conninfo, autocommit=True), SURE_SECONDS
-        )
+        # Not `wait_for`: that may swallow a cancellation, and then nobody ends this any more.
+        async with asyncio.timeout(SURE_SECONDS):
+            connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
         async with connection:
             await connection.execute(f"LISTEN {CHANNEL}")
             self._heard(None)  # whatever was said while nobody listened
             while True:
                 beat = time.monotonic()
-                await asyncio.wait_for(connection.execute("SELECT 1"), SURE_SECONDS / 2)
+                async with asyncio.timeout(SURE_SECONDS / 2):
+                    await connection.execute("SELECT 1")
                 self._last_beat = beat
                 async for notice in connection.notifies(timeout=BEAT_SECONDS):
                     self._heard(notice.payload)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from quire.store.database import Database
 
-MIGRATIONS = Path(__file__).with_name("migrations")
+HEAD = "2026_11_20_sessions_jobs_blobs"
+"""The newest revision. Known here, so that finding all in order needs no look at the scripts."""
 
 
 async def migrate(database: Database) -> list[str]:
@@ -21,10 +16,12 @@ async def migrate(database: Database) -> list[str]:
         if not database.is_sqlite:
             # Two processes that start together must not both migrate.
             await connection.execute(sa.text("SELECT pg_advisory_xact_lock(7081)"))
-        missing = await connection.run_sync(_missing)
-        if missing:
-            await connection.run_sync(_upgrade)
-        return missing
+        lacking = await connection.run_sync(_missing)
+        if lacking:
+            from quire.store.revisions import upgrade  # noqa: PLC0415 - Alembic takes its time
+
+            await connection.run_sync(upgrade)
+        return lacking
 
 
 async def pending_migrations(database: Database) -> list[str]:
@@ -33,19 +30,12 @@ async def pending_migrations(database: Database) -> list[str]:
         return await connection.run_sync(_missing)
 
 
-def _configuration() -> Config:
-    configuration = Config()
-    configuration.set_main_option("script_location", str(MIGRATIONS))
-    return configuration
-
-
 def _missing(connection: sa.Connection) -> list[str]:
-    current = MigrationContext.configure(connection).get_current_revision()
-    scripts = ScriptDirectory.from_config(_configuration())
-    return [script.revision for script in scripts.iterate_revisions("head", current or "base")]
+    current = None
+    if sa.inspect(connection).has_table("alembic_version"):
+        current = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    if current == HEAD:
+        return []
+    from quire.store.revisions import missing  # noqa: PLC0415 - Alembic takes its time
 
-
-def _upgrade(connection: sa.Connection) -> None:
-    configuration = _configuration()
-    configuration.attributes["connection"] = connection
-    command.upgrade(configuration, "head")
+    return missing(current)
