@@ -18,6 +18,7 @@ from quire.errors import Forbidden, SessionNotFound
 from quire.sessions.lifecycle import State
 from quire.sessions.models import Collaborator, Embedding, Session
 from quire.sessions.repository import SessionRepository
+from quire.sessions.rows import SELECT_SESSIONS
 from quire.store import Database
 from quire.store.columns import now
 from quire.store.tables import sessions
@@ -103,7 +104,7 @@ async def seen_by(
             for session in kept:
                 await repository.insert(connection, session)
         return [
-            {s.id for s in await repository.select(sa.select(sessions).where(visible_to(each)))}
+            {s.id for s in await repository.select(SELECT_SESSIONS.where(visible_to(each)))}
             for each in principals
         ]
     finally:

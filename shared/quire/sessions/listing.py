@@ -19,6 +19,7 @@ from quire.errors import InvalidInput
 from quire.sessions.lifecycle import State
 from quire.sessions.models import Outcome, Session, Status
 from quire.sessions.repository import SessionRepository
+from quire.sessions.rows import SELECT_SESSIONS
 from quire.store.columns import EPOCH, Moment
 from quire.store.tables import session_collaborators, session_tags, sessions
 
@@ -70,8 +71,7 @@ class Listing:
             key = sa.tuple_(moment, sessions.c.id, types=[Moment(), sa.String()])
             conditions.append(key < (at, session_id))
         found = await self._repository.select(
-            sa.select(sessions)
-            .where(*conditions)
+            SELECT_SESSIONS.where(*conditions)
             .order_by(moment.desc(), sessions.c.id.desc())
             .limit(limit + 1)
         )

@@ -15,7 +15,7 @@ from quire.errors import PreconditionFailed
 from quire.sessions.cache import SessionCache
 from quire.sessions.lifecycle import State
 from quire.sessions.models import Session
-from quire.sessions.rows import from_row, to_row
+from quire.sessions.rows import SELECT_SESSIONS, from_row, to_row
 from quire.store.database import Database
 from quire.store.feed import say_changed
 from quire.store.tables import session_collaborators, session_tags, sessions
@@ -106,18 +106,18 @@ class SessionRepository:
         self._note_change(connection, session_id)
 
     async def select(self, query: sa.Select[Any]) -> Sequence[Session]:
-        """The sessions that a `SELECT` of all columns of the table finds."""
+        """The sessions that a narrowed `SELECT_SESSIONS` finds."""
         async with self._database.read() as connection:
-            return [from_row(row) for row in (await connection.execute(query)).mappings()]
+            return [from_row(row) for row in await connection.execute(query)]
 
     async def walk(self, *conditions: sa.ColumnElement[bool]) -> AsyncIterator[Session]:
         """All sessions that meet the conditions, in the order of their ids, some at a time."""
         last = ""
         while True:
-            query = sa.select(sessions).where(*conditions, sessions.c.id > last)
+            query = SELECT_SESSIONS.where(*conditions, sessions.c.id > last)
             async with self._database.read() as connection:
                 rows = await connection.execute(query.order_by(sessions.c.id).limit(WALK_BATCH))
-                page = [from_row(row) for row in rows.mappings()]
+                page = [from_row(row) for row in rows]
             for session in page:
                 yield session
             if len(page) < WALK_BATCH:
@@ -143,10 +143,10 @@ class SessionRepository:
     async def _select(
         self, connection: AsyncConnection, session_id: str, *, for_update: bool = False
     ) -> Session | None:
-        query = sa.select(sessions).where(sessions.c.id == session_id)
+        query = SELECT_SESSIONS.where(sessions.c.id == session_id)
         if for_update:
             query = query.with_for_update()
-        row = (await connection.execute(query)).mappings().one_or_none()
+        row = (await connection.execute(query)).one_or_none()
         return None if row is None else from_row(row)
 
     async def _write_index_rows(
