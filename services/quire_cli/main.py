@@ -8,6 +8,7 @@ and `quire --help` or a mistyped option must not wait for it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -72,6 +73,8 @@ def serve(
     settings = start().model_copy(update={k: v for k, v in given.items() if v is not None})
     settings.require_safe_host()
 
+    # What is imported stays; looking for garbage in it takes half a second. `serving` ends this.
+    gc.disable()
     from quire_cli.serving import serve as serve_api
 
     serve_api(settings)

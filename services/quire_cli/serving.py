@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import math
 import os
 import shutil
@@ -48,6 +49,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen; then, and not before, say so."""
         await super().startup(sockets)
+        gc.freeze()  # what is here now stays: no collection need look at it again
+        gc.enable()
         if sockets and self.started and not self.should_exit:
             address = url_of(self._settings.host, sockets[0].getsockname()[1])
             text = greeting(self._settings, address)

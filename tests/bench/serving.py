@@ -33,8 +33,11 @@ class Served:
 
 
 @contextmanager
-def serve(environment: dict[str, str]) -> Iterator[Served]:
-    """Start the server; `ready_after` counts from the exec to the first ready answer."""
+def serve(environment: dict[str, str], *, empty_route: bool = True) -> Iterator[Served]:
+    """Start the server; `ready_after` counts from the exec to the first ready answer.
+
+    Without the empty route it is `quire serve` itself.
+    """
     (port,) = free_ports(1)
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("QUIRE_")}
     given = {
@@ -43,13 +46,15 @@ def serve(environment: dict[str, str]) -> Iterator[Served]:
         "QUIRE_LOG_LEVEL": "warning",
         **environment,
     }
-    command = [
-        sys.executable, "-m", "uvicorn", "--factory", "tests.bench.app:bench_app",
-        "--port", str(port), "--no-access-log", "--log-level", "warning",
-        "--loop", "uvloop", "--http", "httptools", "--no-server-header",
-    ]  # fmt: skip
+    command = [sys.executable, "-m", "quire_cli.main", "serve", "--port", str(port)]
+    if empty_route:
+        command = [
+            sys.executable, "-m", "uvicorn", "--factory", "tests.bench.app:bench_app",
+            "--port", str(port), "--no-access-log", "--log-level", "warning",
+            "--loop", "uvloop", "--http", "httptools", "--no-server-header",
+        ]  # fmt: skip
     started = time.perf_counter()
-    process = subprocess.Popen(command, env=given)
+    process = subprocess.Popen(command, env=given, stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
         while not _is_ready(port):

@@ -122,7 +122,7 @@ def measure(backend: str, environment: dict[str, str], sizes: Sizes) -> Iterator
 def _start(environment: dict[str, str]) -> float:
     times = []
     for _ in range(STARTS):
-        with serve(environment) as served:
+        with serve(environment, empty_route=False) as served:
             times.append(served.ready_after)
     return statistics.median(times)
 
