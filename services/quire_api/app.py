@@ -14,6 +14,7 @@ from quire.settings import Settings
 from quire_api.address import Address
 from quire_api.authentication import Authentication
 from quire_api.body_limit import BodyLimit
+from quire_api.docs import install_docs
 from quire_api.envelope import Envelope
 from quire_api.idempotency import Idempotency
 from quire_api.openapi import complete_openapi
@@ -45,6 +46,8 @@ def create_app(settings: Settings) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,  # ours loads nothing from other people's servers
+        redoc_url=None,
         separate_input_output_schemas=False,
         dependencies=[Depends(known_parameters)],
     )
@@ -52,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     # Fixed paths under /sessions come before those with an id in them.
     for router in (retention, statistics, sessions, sharing, jobs, operations):
         app.include_router(router.router)
+    install_docs(app)
     app.add_middleware(Layers)
     complete_openapi(app, with_auth=settings.auth.configured)
     return app
