@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from tests.backends.availability import UnavailableError
 from tests.backends.ports import LOOPBACK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 MISSING = "server half skipped: no S3 server (install moto[s3,server])"
 REGION = "us-east-1"
@@ -90,6 +92,19 @@ class S3Server:
             pass
 
 
+def one_change_at_a_time(app: WSGIApplication) -> WSGIApplication:
+    """S3 takes changes of one key one after the other; moto, left alone, trips over them."""
+    changing = threading.Lock()
+
+    def ordered(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+            return app(environ, start_response)
+        with changing:
+            return list(app(environ, start_response))
+
+    return ordered
+
+
 @contextmanager
 def s3_server() -> Iterator[S3Server]:
     """The S3 server that the tests share."""
@@ -100,6 +115,8 @@ def s3_server() -> Iterator[S3Server]:
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # or it prints every request
     server = ThreadedMotoServer(ip_address=LOOPBACK, port=0, verbose=False)
     server.start()
+    assert server._server is not None
+    server._server.app = one_change_at_a_time(server._server.app)
     try:
         host, port = server.get_host_and_port()
         yield S3Server(f"http://{host}:{port}")
