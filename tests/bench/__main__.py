@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from quire.settings import LogSettings
+from quire.telemetry.logs import configure_logs
 from tests.bench import sessions
 from tests.bench.serving import machine
 
@@ -17,6 +19,7 @@ def main() -> int:
     parser.add_argument("--backend", choices=BACKENDS, action="append")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, to see that it runs")
     arguments = parser.parse_args()
+    configure_logs(LogSettings(level="warning"))
     print(f"Measured on {machine()}.\n")
     missed = 0
     for backend in arguments.backend or BACKENDS:
