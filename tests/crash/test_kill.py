@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from quire.access.principal import Principal, Scope
 from quire.app import Part, Quire
+from quire.blobs.sweep import SETTLED_AFTER
 from quire.errors import NotFound
 from quire.jobs.durable import DurableJobs
 from quire.jobs.port import JobStatus
@@ -199,7 +200,8 @@ async def _check_session(quire: Quire, session_id: str, history: History) -> Non
 
 async def _check_blobs(quire: Quire) -> None:
     """After a sweep there is exactly what somebody refers to."""
-    await quire.ledger.sweep(now())
+    # Late enough to take what a sweep had condemned that was itself killed: its process is dead.
+    await quire.ledger.sweep(now() + 2 * SETTLED_AFTER)
     async with quire.database.read() as connection:
         referred = set((await connection.execute(sa.select(blob_references.c.sha256))).scalars())
         owners = set((await connection.execute(sa.select(blob_references.c.session_id))).scalars())

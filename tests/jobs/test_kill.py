@@ -153,14 +153,18 @@ async def test_a_live_worker_takes_over_from_a_killed_one(postgres_url: str) -> 
         acknowledged += victim.job_ids
 
     async with asyncio.timeout(60):
-        while True:
-            counts = await workshop.jobs.counts()
-            if all(status.is_final for _, status in counts):
-                break
+        while await unfinished(workshop) or await executors_known(workshop) > 1:
             await asyncio.sleep(0.1)
-    async with workshop.database.read() as connection:
-        alive = (await connection.execute(sa.select(executors.c.id))).all()
+    assert await executors_known(workshop) == 1, "the survivor, and none of the dead"
     await survivor.kill()
     await check(workshop, acknowledged, kills, seed=0)
-    assert len(alive) == 1
     await workshop.database.close()
+
+
+async def unfinished(workshop: Workshop) -> bool:
+    return not all(status.is_final for _, status in await workshop.jobs.counts())
+
+
+async def executors_known(workshop: Workshop) -> int:
+    async with workshop.database.read() as connection:
+        return len((await connection.execute(sa.select(executors.c.id))).all())
