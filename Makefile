@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install -q --disable-pip-version-check
 STAMP  := $(VENV)/.installed
+TOOLS  := $(VENV)/.tools
 
 .DEFAULT_GOAL := help
 .PHONY: help setup serve test check format bench soak doctor clean
@@ -15,35 +17,42 @@ $(STAMP): pyproject.toml
 		{ echo "Quire needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Setting up $(VENV) (once; a minute or two)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -e . --group dev
+	@$(PIP) --upgrade 'pip>=25.1'
+	@$(PIP) -e .
 	@touch $@
 
-setup: $(STAMP) ## virtual environment and dependencies
+$(TOOLS): $(STAMP)
+	@echo "Setting up what tests and checks need (once; some minutes)"
+	@# torch first, and alone: what needs it would bring gigabytes of CUDA along.
+	@$(PIP) torch==2.13.0
+	@$(PIP) -e . --group dev
+	@touch $@
+
+setup: $(TOOLS) ## virtual environment and dependencies, with those of tests and checks
 
 serve: $(STAMP) ## set up what is missing, then serve on http://127.0.0.1:8087
 	@$(BIN)/quire weights || echo "Quire serves without them; nothing embeds yet." >&2
 	@exec $(BIN)/quire serve
 
-test: $(STAMP) ## the whole test suite; real servers where they can be had
+test: $(TOOLS) ## the whole test suite; real servers where they can be had
 	@.ci/qdrant >/dev/null || echo "No Qdrant executable; its half is skipped." >&2
 	$(BIN)/python -m pytest -m 'not soak'
 
-check: $(STAMP) ## format, lint, types, layers
+check: $(TOOLS) ## format, lint, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(STAMP) ## rewrite the code in the project's format
+format: $(TOOLS) ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## the benchmarks, as tables
+bench: $(TOOLS) ## the benchmarks, as tables
 	@.ci/qdrant >/dev/null
 	$(BIN)/python -m tests.bench
 
-soak: $(STAMP) ## the long runs: hundreds of kills, long state machines
+soak: $(TOOLS) ## the long runs: hundreds of kills, long state machines
 	@.ci/qdrant >/dev/null
 	$(BIN)/python -m pytest -m soak -p no:cacheprovider --timeout=7200
 

@@ -20,7 +20,19 @@ from quire_api.idempotency import Idempotency
 from quire_api.openapi import complete_openapi
 from quire_api.parameters import known_parameters
 from quire_api.problems import install_problems
-from quire_api.routers import jobs, operations, retention, sessions, sharing, statistics
+from quire_api.routers import (
+    chunks,
+    documents,
+    jobs,
+    operations,
+    points,
+    queries,
+    retention,
+    search,
+    sessions,
+    sharing,
+    statistics,
+)
 from quire_api.started import Started
 
 DESCRIPTION = """Vector workspaces on Qdrant: every session owns a collection.
@@ -53,7 +65,19 @@ def create_app(settings: Settings) -> FastAPI:
     )
     install_problems(app)
     # Fixed paths under /sessions come before those with an id in them.
-    for router in (retention, statistics, sessions, sharing, jobs, operations):
+    for router in (
+        retention,
+        statistics,
+        sessions,
+        sharing,
+        documents,
+        chunks,
+        points,
+        search,
+        queries,
+        jobs,
+        operations,
+    ):
         app.include_router(router.router)
     install_docs(app)
     app.add_middleware(Layers)
@@ -78,7 +102,7 @@ class Layers:
 
     def _lay(self, quire: Quire) -> ASGIApp:
         inner: ASGIApp = Idempotency(self._app, quire.idempotency)
-        inner = BodyLimit(inner, quire.settings.limits.body_bytes)
+        inner = BodyLimit(inner, quire.settings.limits)
         inner = Address(inner)
         inner = Started(inner, quire)
         inner = Authentication(inner, quire.verifier)

@@ -2,35 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quire.errors import BodyTooLarge, InvalidInput
+from quire.settings import LimitSettings
 from quire_api.problems import problem_response
+from quire_api.uploading import is_upload
 
 
 class TooMuch(HTTPException):
     """The framework passes its own exceptions on from where it reads, and would hide any other."""
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    size: int
+    setting: str
+
+    @property
+    def refusal(self) -> str:
+        return f"The body is over the limit of {self.size} bytes ({self.setting})"
+
+
 class BodyLimit:
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limits: LimitSettings) -> None:
         self._app = app
-        self._limit = limit
-        self._refusal = f"The body is over the limit of {limit} bytes (QUIRE_LIMITS_BODY_BYTES)"
+        self._body = Limit(limits.body_bytes, "QUIRE_LIMITS_BODY_BYTES")
+        self._upload = Limit(limits.upload_bytes, "QUIRE_LIMITS_UPLOAD_BYTES")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limit = self._upload if is_upload(scope) else self._body
         for name, value in scope["headers"]:
             if name == b"content-length":
                 if not value.isdigit():
                     error = InvalidInput("Content-Length is not a number", field="Content-Length")
                     await problem_response(error, scope["request_id"])(scope, receive, send)
                     return
-                if len(value) > 18 or int(value) > self._limit:
-                    error = BodyTooLarge(self._refusal)
+                if len(value) > 18 or int(value) > limit.size:
+                    error = BodyTooLarge(limit.refusal)
                     await problem_response(error, scope["request_id"])(scope, receive, send)
                     return
         taken = 0
@@ -39,12 +54,12 @@ class BodyLimit:
             nonlocal taken
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > self._limit:
-                raise TooMuch(413, self._refusal)
+            if taken > limit.size:
+                raise TooMuch(413, limit.refusal)
             return message
 
         try:
             await self._app(scope, counting, send)
         except TooMuch:  # read by a layer around the routes
-            error = BodyTooLarge(self._refusal)
+            error = BodyTooLarge(limit.refusal)
             await problem_response(error, scope["request_id"])(scope, receive, send)

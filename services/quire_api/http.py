@@ -11,8 +11,9 @@ import orjson
 from fastapi import Depends, Header, Query, Request, Response
 
 from quire.app import Quire
-from quire.errors import LimitExceeded
-from quire.jobs.port import Job
+from quire.errors import Conflict, LimitExceeded
+from quire.jobs.failures import revive
+from quire.jobs.port import Job, JobStatus
 from quire.sessions.models import Session
 from quire_api.shapes import session_shape
 
@@ -80,6 +81,14 @@ def next_link(request: Request, cursor: str | None) -> dict[str, str]:
     return {"Link": f'<{request.url.path}?{urlencode(parameters)}>; rel="next"'}
 
 
+def require_not_failed(job: Job) -> None:
+    """Raise what the job failed with, for a caller who waited for it."""
+    if job.status is JobStatus.FAILED and job.error is not None:
+        raise revive(job.error)
+    if job.status is JobStatus.CANCELLED:
+        raise Conflict(f"Job {job.id} was cancelled", recovery="Send the request again.")
+
+
 def job_shape(job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
@@ -90,6 +99,7 @@ def job_shape(job: Job) -> dict[str, Any]:
             "done": job.progress.done,
             "total": job.progress.total,
             "unit": job.progress.unit,
+            "details": job.progress.details,
         },
         "result": job.result,
         "error": job.error,

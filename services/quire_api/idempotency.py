@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
+from contextlib import closing
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quire.access.principal import Principal
 from quire.errors import BadRequest, InvalidInput, QuireError
 from quire.idempotency import Answer, IdempotencyKeys, derived_id
+from quire_api.kept_body import KeptBody
 from quire_api.problems import problem_response
 
 VALID_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
@@ -42,17 +43,22 @@ class Idempotency:
     async def _once(self, key: str, scope: Scope, receive: Receive, send: Send) -> None:
         principal: Principal = scope["principal"]
         caller = principal.subject or ""
+        request = f"{scope['path']}?{scope['query_string'].decode('latin-1')}\n".encode()
         try:
-            body = await Request(scope, receive).body()
+            body = await KeptBody.read(scope, receive, request)
         except ClientDisconnect:
             raise BadRequest("The body broke off") from None
-        request = f"{scope['path']}?{scope['query_string'].decode('latin-1')}\n".encode() + body
-        fingerprint = hashlib.sha256(request).hexdigest()
-        answer = await self._keys.claim(caller, key, fingerprint)
+        with closing(body):
+            await self._answer(caller, key, body, scope, send)
+
+    async def _answer(
+        self, caller: str, key: str, body: KeptBody, scope: Scope, send: Send
+    ) -> None:
+        answer = await self._keys.claim(caller, key, body.fingerprint)
         if answer is None:
             scope["derived_id"] = derived_id(caller, key)
             try:
-                answer = await self._run(scope, body, receive)
+                answer = await self._run(scope, body)
             except BaseException:
                 await self._keys.release(caller, key)
                 raise
@@ -62,22 +68,13 @@ class Idempotency:
                 await self._keys.settle(caller, key, answer)
         await _replay(answer, send)
 
-    async def _run(self, scope: Scope, body: bytes, receive: Receive) -> Answer:
-        sent = False
-
-        async def whole_body() -> Message:
-            nonlocal sent
-            if sent:
-                return await receive()
-            sent = True
-            return {"type": "http.request", "body": body, "more_body": False}
-
+    async def _run(self, scope: Scope, body: KeptBody) -> Answer:
         messages: list[Message] = []
 
         async def keeping(message: Message) -> None:
             messages.append(message)
 
-        await self._app(scope, whole_body, keeping)
+        await self._app(scope, body.receive, keeping)
         start, *parts = messages
         headers = {
             name.decode("latin-1"): value.decode("latin-1")

@@ -45,8 +45,10 @@ class EmbeddingShape(BaseModel):
 
     provider: str
     model: str
+    revision: str
     dimension: int
     distance: str
+    chunker: str
 
 
 class SessionShape(BaseModel):
@@ -97,8 +99,10 @@ class SessionShape(BaseModel):
                 "embedding": {
                     "provider": "minilm",
                     "model": "sentence-transformers/all-MiniLM-L6-v2",
+                    "revision": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
                     "dimension": 384,
                     "distance": "cosine",
+                    "chunker": "1",
                 },
                 "points_count": 0,
                 "chunks_count": 0,
@@ -168,8 +172,11 @@ def session_shape(session: Session) -> Json:
 
 
 class EmbeddingInput(Input):
-    """For points that a pipeline brings ready-made; unset, what this server embeds with."""
+    """Unset: what this server embeds with. For vectors that a pipeline brings ready-made, give
+    their dimension (`provider` is then `external`)."""
 
+    provider: str | None = None
+    model: str | None = None
     dimension: Annotated[int, Field(ge=1, le=65_536)] | None = None
     distance: Literal["cosine", "dot", "euclid", "manhattan"] | None = None
 
@@ -208,6 +215,8 @@ class CreateSession(Input):
             tags=tuple(self.tags),
             metadata=self.metadata,
             configuration=Configuration(**configuration.model_dump()),
+            provider=embedding.provider,
+            model=embedding.model,
             dimension=embedding.dimension,
             distance=embedding.distance,
             ttl_seconds=self.ttl_seconds,

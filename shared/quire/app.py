@@ -15,11 +15,26 @@ from quire.access.tokens import TokenVerifier
 from quire.blobs.ledger import BlobLedger
 from quire.blobs.objects import open_blobs
 from quire.blobs.port import BlobStore
+from quire.content.admission import Admission
+from quire.content.arrival import Arrivals
+from quire.content.chunks import Chunks
+from quire.content.documents import Documents
+from quire.content.extraction.port import Extractor
+from quire.content.extraction.process import ProcessExtractor
+from quire.content.ingest import Ingest
+from quire.content.reembedding import Reembedding
+from quire.content.removal import Removal
+from quire.content.repository import DocumentRepository
+from quire.content.switching import Switching
 from quire.directory import DataDirectory
+from quire.embedding.embedders import Embedders
 from quire.errors import ConfigurationError, QuireError, Unavailable
 from quire.housekeeping import Chore, Housekeeping
 from quire.idempotency import IdempotencyKeys
 from quire.jobs.durable import DurableJobs
+from quire.points.points import Points
+from quire.retrieval.pages import QueryPages
+from quire.retrieval.search import Search
 from quire.sessions.comparison import Comparer
 from quire.sessions.creation import Creation
 from quire.sessions.lifecycle import Action
@@ -79,6 +94,8 @@ class Quire:
         metrics: Metrics,
         tracing: Tracing,
         verifier: TokenVerifier | None,
+        embedders: Embedders,
+        extractor: Extractor,
     ) -> None:
         self.settings = settings
         self.database = database
@@ -87,6 +104,7 @@ class Quire:
         self.metrics = metrics
         self.tracing = tracing
         self.verifier = verifier
+        self.embedders = embedders
         self.jobs = DurableJobs(database, settings.jobs)
         self.ledger = BlobLedger(database, blobs, settings.blob.sweep_grace_seconds)
         repository = SessionRepository(database)
@@ -95,13 +113,17 @@ class Quire:
         purge = Purge(repository, engine, self.ledger, self.jobs)
         limits = settings.limits
         self.sessions = Sessions(database, repository, purge, limits)
-        self.creation = Creation(database, repository, engine, purge, self.policies, settings)
+        self.creation = Creation(
+            database, repository, engine, purge, self.policies, embedders, settings
+        )
         self.listing = Listing(repository)
         self.sharing = Sharing(self.sessions, limits)
         self.statistics = StatisticsKeeper(self.sessions, engine, limits)
         self.comparer = Comparer(self.sessions, limits)
         self.retention = Retention(repository, purge, settings.retention)
         self.work = Work(self.jobs, self.sessions, repository)
+        self.pages = QueryPages(database, self.sessions, settings.query)
+        self._lay_content(embedders, extractor)
         self.idempotency = IdempotencyKeys(database)
         self.reconciliation = Reconciliation(
             repository, engine, purge, settings.qdrant.collection_prefix
@@ -110,6 +132,40 @@ class Quire:
         self._starting: asyncio.Task[None] | None = None
         self._started = False
         self._waits_for = "the database"
+
+    def _lay_content(self, embedders: Embedders, extractor: Extractor) -> None:
+        """Documents, chunks, points and searches."""
+        settings, limits = self.settings, self.settings.limits
+        repository, engine, jobs = self.repository, self.engine, self.jobs
+        rows = DocumentRepository(self.database, self.ledger)
+        switching = Switching(repository, rows, engine)
+        arrivals = Arrivals(self.blobs, self.ledger, limits.document_bytes)
+        self.points = Points(self.sessions, repository, engine, embedders, limits)
+        self.admission = Admission(
+            self.sessions, repository, rows, arrivals, embedders, jobs, limits
+        )
+        self.documents = Documents(self.sessions, repository, rows, self.blobs, jobs)
+        self.chunks = Chunks(self.sessions, repository, rows, engine)
+        self.search = Search(
+            self.sessions, repository, rows, engine, embedders, self.pages, limits, settings.query
+        )
+        self.reembedding = Reembedding(
+            self.sessions, repository, engine, embedders, jobs, settings.qdrant.collection_prefix
+        )
+        Ingest(
+            self.database,
+            repository,
+            rows,
+            engine,
+            self.blobs,
+            self.ledger,
+            embedders,
+            extractor,
+            switching,
+            jobs,
+            settings.data_dir / "scratch",
+        )
+        Removal(self.database, repository, rows, switching, jobs)
 
     @classmethod
     @asynccontextmanager
@@ -136,7 +192,21 @@ class Quire:
                 stack.push_async_callback(verifier.close)
             measured = MeasuredEngine(engine, metrics, tracing)
             blobs = open_blobs(settings.blob, settings.data_dir)
-            quire = cls(settings, database, measured, blobs, metrics, tracing, verifier)
+            embedders = await Embedders.open(settings.embedding, settings.data_dir)
+            stack.push_async_callback(embedders.close)
+            extractor = ProcessExtractor(settings.limits)
+            stack.push_async_callback(extractor.close)
+            quire = cls(
+                settings,
+                database,
+                measured,
+                blobs,
+                metrics,
+                tracing,
+                verifier,
+                embedders,
+                extractor,
+            )
             stack.push_async_callback(quire._stop)
             await quire._start(part)
             yield quire
@@ -173,6 +243,7 @@ class Quire:
         self.metrics.set_jobs({(kind, status.value): n for (kind, status), n in counts.items()})
 
     async def _start(self, part: Part) -> None:
+        self.pages.open()
         runs_jobs = part is Part.WORKER or (part is Part.API and self.settings.jobs.in_process)
         if self.database.is_sqlite:
             applied = await migrate(self.database)
@@ -213,16 +284,19 @@ class Quire:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
         await self._housekeeping.stop()
+        await self.pages.close()
         await self.repository.close()
         await self.jobs.stop(grace_seconds=self.settings.jobs.grace_seconds)
 
     def _chores(self) -> list[Chore]:
         blob_pause = max(60.0, self.settings.blob.sweep_grace_seconds / 2)
+        query_pause = max(60.0, self.settings.query.ttl_seconds / 4)
         return [
             Chore("retention", self.settings.retention.sweep_seconds, self._sweep_sessions),
             Chore("blobs", blob_pause, self._sweep_blobs),
             Chore("job history", HOUR, self._forget_jobs),
             Chore("idempotency keys", HOUR, self.idempotency.forget_old),
+            Chore("query results", query_pause, self._forget_queries),
         ]
 
     async def _sweep_sessions(self) -> None:
@@ -235,6 +309,9 @@ class Quire:
 
     async def _forget_jobs(self) -> None:
         await self.jobs.forget_finished(now() - timedelta(days=self.settings.jobs.history_days))
+
+    async def _forget_queries(self) -> None:
+        await self.pages.forget_expired(now())
 
     async def _require_migrated(self) -> None:
         if pending := await pending_migrations(self.database):

@@ -59,6 +59,29 @@ class BodyTooLarge(LimitExceeded):
     status = 413
 
 
+class UnsupportedMedia(QuireError):
+    """Documents of that type cannot be read."""
+
+    code = "unsupported_media_type"
+    status = 415
+    recovery = "Send one of the types that the message lists."
+
+
+class ExtractionFailed(InvalidInput):
+    """The document cannot be read."""
+
+    code = "extraction_failed"
+    recovery = "Repair the document, or convert it to another format, and send it again."
+
+
+class RangeNotSatisfiable(QuireError):
+    """None of the asked bytes are there."""
+
+    code = "range_not_satisfiable"
+    status = 416
+    recovery = "Ask for bytes below the size that Content-Range names."
+
+
 class BadRequest(QuireError):
     """The request makes no sense as a whole."""
 
@@ -111,6 +134,34 @@ class CollectionNotFound(NotFound):
     recovery = "Run `quire reconcile` to compare sessions with what the engine holds."
 
 
+class DocumentNotFound(NotFound):
+    """The session has no such document."""
+
+    code = "document_not_found"
+    recovery = "Check the id; `GET /sessions/{id}/documents` lists what there is."
+
+
+class ChunkNotFound(NotFound):
+    """The session has no such chunk."""
+
+    code = "chunk_not_found"
+    recovery = "Read a chunk within the valid range that the message names."
+
+
+class PointNotFound(NotFound):
+    """The session has no such point."""
+
+    code = "point_not_found"
+    recovery = "Check the id; `GET /sessions/{id}/points` lists what there is."
+
+
+class QueryNotFound(NotFound):
+    """There is no such query, or you may not see it."""
+
+    code = "query_not_found"
+    recovery = "Check the query_id; a search answers one, and so does POST .../queries."
+
+
 class BlobNotFound(NotFound):
     """The blob store has no such blob."""
 
@@ -123,6 +174,13 @@ class Expired(QuireError):
     code = "expired"
     status = 410
     recovery = "Create it anew; ask for a longer `ttl_seconds` if it went too soon."
+
+
+class QueryExpired(Expired):
+    """The query's results have expired."""
+
+    code = "query_expired"
+    recovery = "Run the query again."
 
 
 class Conflict(QuireError):
@@ -145,6 +203,13 @@ class SessionLimitReached(Conflict):
 
     code = "session_limit_reached"
     recovery = "Delete sessions that are no longer needed, or have the limit raised."
+
+
+class EmbeddingMismatch(Conflict):
+    """The vectors were made with another model than these would be."""
+
+    code = "embedding_mismatch"
+    recovery = "Use the session's own model, or move the session: POST /sessions/{id}/reembed."
 
 
 class PreconditionFailed(QuireError):

@@ -145,11 +145,64 @@ class JobSettings(Group):
 
 
 class EmbeddingSettings(Group):
-    """The embedding identity that new sessions are pinned to."""
+    """What new sessions embed with; each session is pinned to what it began with."""
 
-    provider: str = Field("minilm", description="what makes the vectors of new sessions")
-    model: str = Field("sentence-transformers/all-MiniLM-L6-v2", description="its model")
-    dimension: int = Field(384, ge=1, le=65536, description="of its vectors")
+    provider: Literal["minilm", "sentence-transformers", "http", "fake"] = Field(
+        "minilm", description="what makes the vectors of new sessions"
+    )
+    model: str | None = Field(
+        None, description="name or path, for sentence-transformers and http; minilm is one model"
+    )
+    models: str = Field(
+        "", description="further models of the provider that sessions may have, comma-separated"
+    )
+    dimension: int | None = Field(
+        None, ge=1, le=65536, description="of an http endpoint's vectors; unset: it is asked once"
+    )
+    runtime: Literal["auto", "onnxruntime", "openvino"] = Field(
+        "auto", description="of minilm; auto: OpenVINO where its extra is installed"
+    )
+    threads: int = Field(0, ge=0, le=256, description="of a model that runs here; 0: every core")
+    url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/\s]+",
+        description="an OpenAI-compatible endpoint, `http://host:8080/v1`",
+    )
+    api_key: SecretStr | None = Field(None, description="of the endpoint")
+    window: int | None = Field(
+        None, ge=8, le=1_000_000, description="tokens that the endpoint takes in; unset: 512"
+    )
+    tokenizer: Path | None = Field(
+        None, description="the model's tokenizer.json; unset: a token is taken to be one byte"
+    )
+    query_prefix: str | None = Field(None, description="put before questions; unset: the model's")
+    passage_prefix: str | None = Field(None, description="put before texts; unset: the model's")
+    batch: int | None = Field(
+        None, ge=1, le=2048, description="texts in one call; unset: what is quickest"
+    )
+    queue: int = Field(
+        256, ge=1, le=100_000, description="texts that may wait; more wait outside, unread"
+    )
+    timeout_seconds: float = Field(60.0, gt=0, le=3600, description="of a request to the endpoint")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.provider == "http" and (self.url is None or self.model is None):
+            raise ValueError(
+                "QUIRE_EMBEDDING_PROVIDER=http needs QUIRE_EMBEDDING_URL and QUIRE_EMBEDDING_MODEL"
+            )
+        return self
+
+
+class QuerySettings(Group):
+    """Results that can be paged through."""
+
+    page_size: int = Field(10, ge=1, le=1_000, description="items on a page, unless asked for")
+    results: int = Field(1_000, ge=1, le=10_000, description="the most that one query keeps")
+    ttl_seconds: float = Field(1_800.0, ge=1, description="results are kept so long")
+    per_session: int = Field(
+        20, ge=1, le=10_000, description="queries kept of a session; the least used go first"
+    )
 
 
 class RetentionSettings(Group):
@@ -165,7 +218,10 @@ class RetentionSettings(Group):
 class LimitSettings(Group):
     """What is refused as too much; each error names its setting."""
 
-    body_bytes: int = Field(4 * Megabytes, ge=1024, description="of a request")
+    body_bytes: int = Field(32 * Megabytes, ge=1024, description="of a request")
+    upload_bytes: int = Field(
+        2048 * Megabytes, ge=1024, description="of a request that brings documents as files"
+    )
     name_chars: int = Field(500, ge=1, description="of a session's name")
     description_chars: int = Field(20_000, ge=1, description="of a session's description")
     tags: int = Field(100, ge=0, description="of one session")
@@ -176,6 +232,13 @@ class LimitSettings(Group):
     sessions_per_owner: int = Field(100_000, ge=1, description="not counting deleted ones")
     page_size: int = Field(1_000, ge=1, description="the largest `limit` of a list")
     compare_sessions: int = Field(50, ge=2, description="in one comparison")
+    document_bytes: int = Field(500 * Megabytes, ge=1, description="of one document")
+    documents: int = Field(10_000, ge=1, description="in one request")
+    extraction_seconds: float = Field(300.0, gt=0, description="to get the text out of a document")
+    extraction_megabytes: int = Field(1_500, ge=200, description="memory for the same")
+    query_chars: int = Field(20_000, ge=1, description="of a question")
+    search_sessions: int = Field(50, ge=1, description="in one search")
+    points: int = Field(1_000, ge=1, le=1_000, description="in one request")
 
 
 class LogSettings(Group):
@@ -227,6 +290,7 @@ class Settings(BaseSettings):
     auth: AuthSettings = AuthSettings()
     jobs: JobSettings = JobSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
+    query: QuerySettings = QuerySettings()
     retention: RetentionSettings = RetentionSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()

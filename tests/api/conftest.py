@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest_asyncio
 
+from quire.settings import LimitSettings
 from tests.api.service import Service, guarded, serving, settings_for
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def local(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
     """A service without authentication, for this machine only."""
-    async with serving(settings_for(tmp_path_factory.mktemp("local"))) as service:
+    limits = LimitSettings(body_bytes=4 * 2**20)  # so that too much is soon sent
+    async with serving(settings_for(tmp_path_factory.mktemp("local"), limits=limits)) as service:
         yield service
 
 

@@ -25,6 +25,6 @@ async def test_the_page_shows_every_endpoint_and_loads_nothing(tmp_path: Path) -
     assert "default-src 'none'" in page.headers["content-security-policy"]
     for path, operations in schema["paths"].items():
         assert page.text.count(f"<code>{path}</code>") == len(operations)
-    for loading in ("<script", "<img", "<link", "src=", "http://", "https://"):
+    for loading in ("<script", "<img", "<link", "src=", 'href="http', "url("):
         assert loading not in page.text
     assert "spring-archive" in page.text  # the examples are there

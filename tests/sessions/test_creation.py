@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from quire.errors import Conflict, Expired, InvalidInput, Unavailable
+from quire.sessions.identity import identity_of
 from quire.sessions.listing import SessionFilter
 from quire.sessions.models import Session
 from quire.sessions.purge import Reason
@@ -46,7 +47,7 @@ async def test_a_session_owns_an_empty_collection(quire: Quire) -> None:
     assert session.version == 1
     other = await create(quire)
     assert other.collection != session.collection
-    assert other.embedding.dimension == quire.settings.embedding.dimension
+    assert identity_of(other.embedding) == await quire.embedders.default()
 
 
 async def test_the_same_id_is_the_same_session(quire: Quire) -> None:

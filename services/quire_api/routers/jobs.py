@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from quire.jobs.port import JobFilter, JobStatus
 from quire_api.authentication import Caller
@@ -20,6 +20,7 @@ class ProgressShape(BaseModel):
     done: int
     total: int | None
     unit: str
+    details: dict[str, int] = Field(description="other counts, by their names")
 
 
 class JobShape(BaseModel):
@@ -33,7 +34,7 @@ class JobShape(BaseModel):
                 "kind": "purge",
                 "session_id": "spring-archive",
                 "status": "succeeded",
-                "progress": {"done": 2, "total": 2, "unit": "steps"},
+                "progress": {"done": 2, "total": 2, "unit": "steps", "details": {}},
                 "result": {"session_id": "spring-archive", "reason": "asked"},
                 "error": None,
                 "cancel_requested": False,

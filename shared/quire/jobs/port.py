@@ -36,6 +36,8 @@ class Progress:
     done: int = 0
     total: int | None = None
     unit: str = "items"
+    details: Json = field(default_factory=dict)
+    """Other counts, by their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,9 @@ class JobContext(Protocol):
         """
         ...
 
-    async def progress(self, done: int, total: int | None = None, unit: str = "items") -> None:
+    async def progress(
+        self, done: int, total: int | None = None, unit: str = "items", **details: int
+    ) -> None:
         """Tell how far the job is; written at most twice a second, and at the end."""
         ...
 

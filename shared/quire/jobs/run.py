@@ -203,8 +203,10 @@ class Run:
             raise Parked("another attempt runs the job")
         return cancelled and not self._undoing
 
-    async def progress(self, done: int, total: int | None = None, unit: str = "items") -> None:
-        self._progress = Progress(done, total, unit)
+    async def progress(
+        self, done: int, total: int | None = None, unit: str = "items", **details: int
+    ) -> None:
+        self._progress = Progress(done, total, unit, details)
         if self._replaying or self._teller is not None:
             return
         early = self._told_at + PROGRESS_SECONDS - time.monotonic()

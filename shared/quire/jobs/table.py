@@ -323,7 +323,8 @@ async def unfinished(connection: AsyncConnection, seqs: Sequence[int]) -> list[R
 
 
 def _progress(row: Any) -> Progress:
-    return Progress(row.progress_done, row.progress_total, row.progress_unit)
+    details = row.progress_details or {}
+    return Progress(row.progress_done, row.progress_total, row.progress_unit, details)
 
 
 def _progress_values(progress: Progress) -> dict[str, Any]:
@@ -331,6 +332,7 @@ def _progress_values(progress: Progress) -> dict[str, Any]:
         "progress_done": progress.done,
         "progress_total": progress.total,
         "progress_unit": progress.unit,
+        "progress_details": dict(progress.details),
     }
 
 

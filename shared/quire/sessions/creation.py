@@ -13,9 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from quire.access import policy
 from quire.access.principal import Principal
+from quire.embedding.embedders import Embedders
+from quire.embedding.port import EXTERNAL
 from quire.errors import Conflict, InvalidInput, QuireError, SessionLimitReached, Unavailable
 from quire.sessions.lifecycle import Action, State, after
-from quire.sessions.models import Embedding, Session
+from quire.sessions.models import CHUNKER_VERSION, Embedding, Session
 from quire.sessions.purge import Purge, Reason
 from quire.sessions.repository import SessionRepository
 from quire.sessions.requests import NewSession, expiry
@@ -43,6 +45,7 @@ class Creation:
         engine: VectorEngine,
         purge: Purge,
         policies: RetentionPolicies,
+        embedders: Embedders,
         settings: Settings,
     ) -> None:
         self._database = database
@@ -50,6 +53,7 @@ class Creation:
         self._engine = engine
         self._purge = purge
         self._policies = policies
+        self._embedders = embedders
         self._settings = settings
 
     async def create(self, principal: Principal, new: NewSession) -> tuple[Session, bool]:
@@ -60,7 +64,7 @@ class Creation:
         new = new.checked(self._settings.limits)
         owner_id = principal.subject if new.owner_id is None else new.owner_id
         policy.require_create(principal, owner_id, new.group)
-        session = self._draft(new, owner_id)
+        session = await self._draft(new, owner_id)
         async with self._repository.transaction() as connection:
             existing = await self._reserve(connection, session)
         if existing is not None:
@@ -72,14 +76,8 @@ class Creation:
             raise
         return await self._complete(session), True
 
-    def _draft(self, new: NewSession, owner_id: str | None) -> Session:
+    async def _draft(self, new: NewSession, owner_id: str | None) -> Session:
         at = now()
-        pinned = self._settings.embedding
-        try:
-            distance = Distance(new.distance or Distance.COSINE)
-        except ValueError:
-            valid = ", ".join(Distance)
-            raise InvalidInput(f"distance must be one of {valid}", field="distance") from None
         return Session(
             id=new.id or str(uuid.uuid4()),
             collection=f"{self._settings.qdrant.collection_prefix}{uuid.uuid4().hex}",
@@ -91,12 +89,7 @@ class Creation:
             tags=new.tags,
             metadata=new.metadata,
             configuration=new.configuration,
-            embedding=Embedding(
-                provider=pinned.provider,
-                model=pinned.model,
-                dimension=new.dimension or pinned.dimension,
-                distance=distance.value,
-            ),
+            embedding=await self._embedding(new),
             hold=new.hold,
             ttl_seconds=new.ttl_seconds,
             expires_at=expiry(at, new.ttl_seconds, new.expires_at),
@@ -104,6 +97,35 @@ class Creation:
             updated_at=at,
             last_activity_at=at,
             version=0,  # the first that anyone sees is 1
+        )
+
+    async def _embedding(self, new: NewSession) -> Embedding:
+        """What the session is pinned to: a model of this server, or vectors from elsewhere."""
+        try:
+            distance = Distance(new.distance or Distance.COSINE)
+        except ValueError:
+            valid = ", ".join(Distance)
+            raise InvalidInput(f"distance must be one of {valid}", field="distance") from None
+        if new.provider == EXTERNAL and new.dimension is None:
+            raise InvalidInput("Vectors from elsewhere need their dimension", field="dimension")
+        if new.provider not in (None, EXTERNAL) or new.model is not None:
+            identity = await self._embedders.resolve(new.provider, new.model)
+        else:
+            identity = await self._embedders.default()
+        if new.provider == EXTERNAL or new.dimension not in (None, identity.dimension):
+            if new.provider not in (None, EXTERNAL) or new.model is not None:
+                raise InvalidInput(
+                    f"{identity} has {identity.dimension} dimensions, not {new.dimension}",
+                    field="dimension",
+                )
+            return Embedding(EXTERNAL, EXTERNAL, new.dimension or 0, distance.value)
+        return Embedding(
+            provider=identity.provider,
+            model=identity.model,
+            dimension=identity.dimension,
+            distance=distance.value,
+            revision=identity.revision,
+            chunker=CHUNKER_VERSION,
         )
 
     async def _reserve(self, connection: AsyncConnection, session: Session) -> Session | None:

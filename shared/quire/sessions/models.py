@@ -50,6 +50,21 @@ class Embedding:
     model: str
     dimension: int
     distance: str = "cosine"
+    revision: str = ""
+    chunker: str = ""
+
+
+CHUNKER_VERSION = "1"
+"""Raised when the same text would be cut otherwise than before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """The collection that a re-embedding is filling, and what it is made with."""
+
+    job_id: str
+    collection: str
+    embedding: Embedding
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +116,10 @@ class Session:
     hold: bool = False
     points_count: int = 0
     chunks_count: int = 0
+    next_seq: int = 0
+    hidden_stages: tuple[str, ...] = ()
+    removals: int = 0
+    successor: Successor | None = None
     ttl_seconds: float | None = None
     expires_at: datetime | None = None
     created_at: datetime

@@ -60,6 +60,8 @@ class Reconciliation:
         lost: list[Session] = []
         async for session in self._repository.walk():
             owned.add(session.collection)
+            if session.successor is not None:
+                owned.add(session.successor.collection)
             if not session.state.is_visible:
                 continue  # on its way in or out; its own job or housekeeping sees to it
             findings.sessions_checked += 1

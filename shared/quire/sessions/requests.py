@@ -31,6 +31,8 @@ class NewSession:
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     configuration: Configuration = field(default_factory=Configuration)
+    provider: str | None = None
+    model: str | None = None
     dimension: int | None = None
     distance: str | None = None
     ttl_seconds: float | None = None

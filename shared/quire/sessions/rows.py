@@ -20,6 +20,7 @@ from quire.sessions.models import (
     ProcessingStats,
     Residency,
     Session,
+    Successor,
 )
 from quire.store.tables import sessions
 
@@ -34,6 +35,8 @@ SAME_NAMES = (
     "hold",
     "points_count",
     "chunks_count",
+    "next_seq",
+    "removals",
     "ttl_seconds",
     "expires_at",
     "created_at",
@@ -56,6 +59,8 @@ OTHERS = (
     "embedding",
     "outcome",
     "residency",
+    "hidden_stages",
+    "successor",
 )
 SELECT_SESSIONS = sa.select(*(sessions.c[name] for name in SAME_NAMES + OTHERS))
 """Whole sessions, in the order that `from_row` takes them."""
@@ -75,14 +80,16 @@ def to_row(session: Session) -> dict[str, Any]:
     row["embedding"] = asdict(session.embedding)
     row["outcome"] = session.outcome and session.outcome.value
     row["residency"] = session.residency.value
+    row["hidden_stages"] = list(session.hidden_stages)
+    row["successor"] = session.successor and asdict(session.successor)
     return row
 
 
 def from_row(row: sa.Row[Any]) -> Session:
     """A session out of a row of `SELECT_SESSIONS`. Lists make hundreds of these: it is quick."""
     same, others = row[: len(SAME_NAMES)], row[len(SAME_NAMES) :]
-    state, group, tags, collaborators, configuration, stats, usage, embedding = others[:-2]
-    outcome, residency = others[-2:]
+    state, group, tags, collaborators, configuration, stats, usage, embedding = others[:-4]
+    outcome, residency, hidden_stages, successor = others[-4:]
     return Session(
         **dict(zip(SAME_NAMES, same, strict=True)),
         state=State(state),
@@ -106,11 +113,17 @@ def from_row(row: sa.Row[Any]) -> Session:
         embedding=Embedding(**embedding),
         outcome=Outcome(outcome) if outcome else None,
         residency=Residency(residency),
+        hidden_stages=tuple(hidden_stages),
+        successor=_successor(successor) if successor else None,
     )
 
 
 def collaborators_from(entries: list[Mapping[str, str]]) -> tuple[Collaborator, ...]:
     return tuple(Collaborator(entry["user_id"], Role(entry["role"])) for entry in entries)
+
+
+def _successor(entry: Mapping[str, Any]) -> Successor:
+    return Successor(entry["job_id"], entry["collection"], Embedding(**entry["embedding"]))
 
 
 def _with_times_as_text(values: dict[str, Any]) -> dict[str, Any]:

@@ -47,9 +47,13 @@ class IndexKind(StrEnum):
     TEXT = "text"
 
 
+STAGE = "_stage"
+"""The payload field by which points are hidden and shown together; only chunks have it."""
+
 STANDARD_INDEXES: Mapping[str, IndexKind] = {
     "document_id": IndexKind.KEYWORD,
     "seq": IndexKind.INTEGER,
+    STAGE: IndexKind.KEYWORD,
 }
 """Every collection has these from its first moment; chunks are addressed through them."""
 

@@ -1,0 +1,1 @@
+"""Extraction: the text of documents that are not text themselves (HTML, PDF, DOCX)."""
