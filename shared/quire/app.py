@@ -25,6 +25,7 @@ from quire.content.ingest import Ingest
 from quire.content.reembedding import Reembedding
 from quire.content.removal import Removal
 from quire.content.repository import DocumentRepository
+from quire.content.scratch import Scratch
 from quire.content.switching import Switching
 from quire.directory import DataDirectory
 from quire.embedding.embedders import Embedders
@@ -139,6 +140,7 @@ class Quire:
         repository, engine, jobs = self.repository, self.engine, self.jobs
         rows = DocumentRepository(self.database, self.ledger)
         switching = Switching(repository, rows, engine)
+        self._scratch = Scratch(settings.data_dir / "scratch")
         arrivals = Arrivals(self.blobs, self.ledger, limits.document_bytes)
         self.points = Points(self.sessions, repository, engine, embedders, limits)
         self.admission = Admission(
@@ -163,7 +165,7 @@ class Quire:
             extractor,
             switching,
             jobs,
-            settings.data_dir / "scratch",
+            self._scratch,
         )
         Removal(self.database, repository, rows, switching, jobs)
 
@@ -246,6 +248,7 @@ class Quire:
         self.pages.open()
         runs_jobs = part is Part.WORKER or (part is Part.API and self.settings.jobs.in_process)
         if self.database.is_sqlite:
+            await self._scratch.sweep(left_after=0)  # nobody else uses this directory
             applied = await migrate(self.database)
             if applied:
                 log.info("database migrated", revisions=applied)
@@ -297,6 +300,7 @@ class Quire:
             Chore("job history", HOUR, self._forget_jobs),
             Chore("idempotency keys", HOUR, self.idempotency.forget_old),
             Chore("query results", query_pause, self._forget_queries),
+            Chore("scratch", HOUR, self._scratch.sweep),
         ]
 
     async def _sweep_sessions(self) -> None:

@@ -177,6 +177,10 @@ async def test_removing_a_document(service: Service, at: str) -> None:
     await brought(service, at, {"text": "x", "id": "a"})
     assert (await service.client.delete(f"{at}/documents/a")).status_code == 200
     assert (await service.client.get(f"{at}/documents/a")).status_code == 404
+    await brought(service, at, {"text": "y", "id": "b"})
+    listed = await service.client.get(f"{at}/chunks")
+    assert [chunk["seq"] for chunk in listed.json()] == [1]
+    assert listed.headers["x-quire-gone"] == "0-0"
     gone = await service.client.get(f"{at}/chunks/0")
     assert gone.status_code == 404
     assert gone.json()["gone"] is True

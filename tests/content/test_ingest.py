@@ -373,3 +373,21 @@ async def test_what_is_being_written_has_a_stage_of_its_own(tmp_path: Path) -> N
         stage = Match(STAGE, [f"in:{admitted.job_id}"])
         assert await quire.engine.count(session.collection, stage) == 1
         assert (await quire.jobs.get(str(admitted.job_id))).status is JobStatus.SUCCEEDED
+
+
+async def test_a_document_of_nothing_but_space_is_kept_as_it_is(tmp_path: Path) -> None:
+    async with filled_quire(tmp_path) as quire:
+        session = await create(quire)
+        (document,) = (await ingest(quire, session.id, text(" \n\n\t ", id="blank"))).documents
+        assert document.status is DocumentStatus.READY, document.error
+        assert await text_of(quire, session.id, "blank") == " \n\n\t "
+
+
+async def test_what_a_killed_extraction_left_on_disk_goes_with_the_next_start(
+    tmp_path: Path,
+) -> None:
+    left = tmp_path / "scratch" / "left"
+    left.mkdir(parents=True)
+    (left / "source").write_text("half a document")
+    async with filled_quire(tmp_path):
+        assert list((tmp_path / "scratch").iterdir()) == []

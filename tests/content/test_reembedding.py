@@ -11,6 +11,7 @@ from quire.content import reembedding
 from quire.errors import Conflict, InvalidInput
 from quire.retrieval.requests import Mode, SearchRequest
 from quire.settings import EmbeddingSettings
+from quire.vectors.port import IndexKind
 from tests.content.house import chunks, filled_quire, finished, ingest, paragraphs, submit, text
 from tests.sessions.house import ADA, collections, create, purged
 
@@ -25,6 +26,7 @@ async def test_a_session_moves_with_everything_in_it(tmp_path: Path) -> None:
         session = await create(quire)
         await ingest(quire, session.id, text(paragraphs(30), id="a"), chunk_size=60)
         await quire.points.upsert(ADA, session.id, [{"id": 7, "text": "a point of its own"}])
+        await quire.engine.create_index(session.collection, "label", IndexKind.KEYWORD)
         before = await chunks(quire, session.id)
         await finished(quire, await quire.reembedding.begin(ADA, session.id, None, "other"))
         moved = await quire.sessions.get(ADA, session.id)
@@ -36,6 +38,7 @@ async def test_a_session_moves_with_everything_in_it(tmp_path: Path) -> None:
         request = SearchRequest(query="a point of its own", mode=Mode.DENSE, limit=1)
         (hit,) = (await quire.search.search(ADA, [session.id], request, {})).items
         assert hit["id"] == 7
+        assert "label" in (await quire.engine.info(moved.collection)).indexes
         assert moved.model_usage.embedding_models_used == ("other",)
         # and what comes now is embedded with the new model
         await ingest(quire, session.id, text("after"))

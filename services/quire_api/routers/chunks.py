@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -21,13 +22,24 @@ from quire_api.problems import problem_responses
 
 router = APIRouter(prefix="/sessions/{session_id}", tags=["content"])
 
+GONE = "X-Quire-Gone"
+OF_LISTING: dict[int | str, dict[str, Any]] = {
+    200: {
+        "headers": {
+            GONE: {
+                "description": "numbers that are passed over, for their chunks were removed",
+                "schema": {"type": "string", "pattern": r"^\d+-\d+(,\d+-\d+)*$"},
+            }
+        }
+    }
+}
 OF_READING = problem_responses(401, 404, 410, 422, 503)
 Number = Annotated[int, Path(description="counted from 0", ge=0, le=2**53)]
 Around = Annotated[int, Query(description="so many chunks of the same document besides")]
 Start = Annotated[int, Query(description="the first one wanted", ge=0, le=2**53)]
 
 
-@router.get("/chunks", response_model=list[ChunkShape], responses=OF_READING)
+@router.get("/chunks", response_model=list[ChunkShape], responses={**OF_LISTING, **OF_READING})
 async def list_chunks(
     session_id: str,
     request: Request,
@@ -38,7 +50,8 @@ async def list_chunks(
 ) -> Response:
     """Chunks from a `seq` on. What was removed is passed over; the others keep their numbers."""
     page = await quire.chunks.page(caller, session_id, start=start, limit=limit)
-    return _listed(request, session_id, page, limit)
+    seqs = [chunk.seq for chunk in page.chunks]
+    return _listed(request, session_id, page, limit, gaps(start, seqs))
 
 
 @router.get("/chunks/{seq}", response_model=NeighbourhoodShape, responses=OF_READING)
@@ -56,7 +69,9 @@ async def get_chunk(
 
 
 @router.get(
-    "/documents/{document_id}/chunks", response_model=list[ChunkShape], responses=OF_READING
+    "/documents/{document_id}/chunks",
+    response_model=list[ChunkShape],
+    responses={**OF_LISTING, **OF_READING},
 )
 async def list_chunks_of_document(
     session_id: str,
@@ -71,7 +86,8 @@ async def list_chunks_of_document(
     page = await quire.chunks.page(
         caller, session_id, start=start, limit=limit, document_id=document_id
     )
-    return _listed(request, session_id, page, limit)
+    indexes = [chunk.index for chunk in page.chunks]
+    return _listed(request, session_id, page, limit, gaps(start, indexes))
 
 
 @router.get(
@@ -134,8 +150,15 @@ def _as_lines(session_id: str, chunks: Sequence[Chunk]) -> bytes:
     return b"".join(orjson.dumps(chunk_item(session_id, chunk)) + b"\n" for chunk in chunks)
 
 
-def _listed(request: Request, session_id: str, page: ChunkPage, limit: int) -> Response:
-    headers = {}
+def gaps(start: int, numbers: Sequence[int]) -> str:
+    """The numbers from `start` on that the list passes over, such as `3-7,12-12`."""
+    ends = [start - 1, *numbers]
+    passed = [(a + 1, b - 1) for a, b in itertools.pairwise(ends) if b - a > 1]
+    return ",".join(f"{first}-{last}" for first, last in passed)
+
+
+def _listed(request: Request, session_id: str, page: ChunkPage, limit: int, gone: str) -> Response:
+    headers = {GONE: gone} if gone else {}
     if page.next_start is not None:
         following = f"{request.url.path}?start={page.next_start}&limit={limit}"
         headers["Link"] = f'<{following}>; rel="next"'

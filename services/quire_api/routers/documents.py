@@ -106,6 +106,7 @@ async def remove_document(
     """Remove a document with its chunks; the others keep their numbers."""
     job_id = await quire.documents.remove(caller, session_id, [document_id])
     job = await quire.jobs.wait(job_id, wait)
+    require_not_failed(job)
     answer: dict[str, Any] = {"message": "Document removed successfully", "job_id": job_id}
     if job.status is JobStatus.SUCCEEDED:
         return json_response(answer)

@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from quire.blobs.ledger import BlobLedger
@@ -20,6 +19,7 @@ from quire.content.portion import ChunkWriter, work_through
 from quire.content.reading import SliceReader
 from quire.content.repository import DocumentRepository, Outcome
 from quire.content.rows import text_columns
+from quire.content.scratch import Scratch
 from quire.content.switching import Switching
 from quire.embedding.embedders import Embedders
 from quire.errors import QuireError
@@ -52,7 +52,7 @@ class Ingest:
         extractor: Extractor,
         switching: Switching,
         jobs: Jobs,
-        scratch: Path,
+        scratch: Scratch,
     ) -> None:
         self._database = database
         self._repository = repository
@@ -133,9 +133,8 @@ class Ingest:
     async def _with_text(self, document: Document) -> Document:
         if document.text is not None:
             return document
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=self._scratch) as directory:
-            source, target = Path(directory, "source"), Path(directory, "text")
+        async with self._scratch.folder() as folder:
+            source, target = folder / "source", folder / "text"
             await self._spool(document.raw, source)
             found = await self._extractor.extract(document.media_type, source, target)
             blob = await self._ledger.put(_file(target))

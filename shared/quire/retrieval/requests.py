@@ -68,6 +68,8 @@ class SearchRequest:
             )
         self._check_numbers()
         mode = self.mode
+        if mode is Mode.HYBRID and self.kql is not None and self.kql.test is not None:
+            mode = Mode.KEYWORD  # what must hold certain words is among what is found by words
         if self.vector is not None and self.text is None:
             if mode is Mode.KEYWORD:
                 raise InvalidInput("mode keyword searches by words: give a query", field="mode")
