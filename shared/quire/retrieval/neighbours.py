@@ -12,7 +12,16 @@ from quire.points.visibility import consistent, visible_chunks
 from quire.retrieval.hits import Around, Hit
 from quire.sessions.models import Session
 from quire.sessions.repository import SessionRepository
-from quire.vectors.port import MAX_PAGE, AllOf, AnyOf, Condition, Match, Range, VectorEngine
+from quire.vectors.port import (
+    MAX_PAGE,
+    AllOf,
+    AnyOf,
+    Condition,
+    Match,
+    PointId,
+    Range,
+    VectorEngine,
+)
 
 SPANS_AT_ONCE = 50
 
@@ -74,28 +83,25 @@ async def _read(
     repository: SessionRepository, engine: VectorEngine, session: Session, spans: Sequence[Span]
 ) -> dict[int, Chunk]:
     """The chunks of all spans, by seq."""
-    chunks: dict[int, Chunk] = {}
-    for at in range(0, len(spans), SPANS_AT_ONCE):
-        wanted: Condition = AnyOf([_condition(span) for span in spans[at : at + SPANS_AT_ONCE]])
-        cursor = None
-        while True:
 
-            async def read(session: Session, cursor=cursor, wanted=wanted):  # type: ignore[no-untyped-def]
-                return await engine.scroll(
-                    session.collection,
-                    filter=visible_chunks(session, wanted),
-                    cursor=cursor,
-                    limit=MAX_PAGE,
+    async def read(session: Session) -> dict[int, Chunk]:
+        chunks: dict[int, Chunk] = {}
+        for at in range(0, len(spans), SPANS_AT_ONCE):
+            wanted = AnyOf([_condition(span) for span in spans[at : at + SPANS_AT_ONCE]])
+            shown = visible_chunks(session, wanted)
+            cursor: PointId | None = None
+            while True:
+                page = await engine.scroll(
+                    session.collection, filter=shown, cursor=cursor, limit=MAX_PAGE
                 )
+                found = [from_record(record) for record in page.records]
+                chunks |= {chunk.seq: chunk for chunk in found}
+                cursor = page.next_cursor
+                if cursor is None:
+                    break
+        return chunks
 
-            page = await consistent(repository, session, read)
-            for record in page.records:
-                chunk = from_record(record)
-                chunks[chunk.seq] = chunk
-            cursor = page.next_cursor
-            if cursor is None:
-                break
-    return chunks
+    return await consistent(repository, session, read)
 
 
 def _condition(span: Span) -> Condition:
