@@ -31,11 +31,12 @@ $(TOOLS): $(STAMP)
 setup: $(TOOLS) ## virtual environment and dependencies, with those of tests and checks
 
 serve: $(STAMP) ## set up what is missing, then serve on http://127.0.0.1:8087
-	@$(BIN)/quire weights || echo "Quire serves without them; nothing embeds yet." >&2
+	@$(BIN)/quire weights || echo "Quire serves without them; it embeds nothing until \`quire weights\` succeeds." >&2
 	@exec $(BIN)/quire serve
 
 test: $(TOOLS) ## the whole test suite; real servers where they can be had
 	@.ci/qdrant >/dev/null || echo "No Qdrant executable; its half is skipped." >&2
+	@$(BIN)/quire weights
 	$(BIN)/python -m pytest -m 'not soak'
 
 check: $(TOOLS) ## format, lint, types, layers

@@ -24,8 +24,8 @@ async def read_documents(request: Request) -> IngestDocuments:
     if said != "application/json" and not said.endswith("+json"):
         raise UnsupportedMediaType(
             f"The content type {said[:100]} is not read here",
-            recovery="Send JSON, or files as multipart/form-data; PUT …/documents/{id}/content "
-            "takes any document as it is.",
+            recovery="Send JSON with `Content-Type: application/json`, or files as "
+            "multipart/form-data; PUT …/documents/{id}/content takes any document as it is.",
         )
     try:
         value = _read(await request.body())

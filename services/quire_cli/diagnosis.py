@@ -49,6 +49,7 @@ async def diagnose() -> Diagnosis:
     diagnosis.checks.append(_disk(settings.data_dir))
     if settings.auth.jwks is not None:
         diagnosis.checks.append(await examination.jwks(settings.auth, settings.auth.jwks))
+    diagnosis.checks.extend(await examination.content(settings))
     holder = held.holder_of(settings.data_dir) if needs_data_directory(settings) else None
     if holder is None:
         diagnosis.checks.extend(await examination.parts(settings))

@@ -33,7 +33,7 @@ def _lines(found: Diagnosis) -> Iterator[str]:
         yield f"  {setting.variable:<{width}}  {value}{source}"
     yield "Parts"
     for check in found.checks:
-        yield f"  {'ok    ' if check.ok else 'FAILED'}  {check.name:<10}{check.message}"
+        yield f"  {'ok    ' if check.ok else 'FAILED'}  {check.name:<12}{check.message}"
         if check.recovery:
-            yield f"          {'':<10}{check.recovery}"
+            yield f"          {'':<12}{check.recovery}"
     yield "All is well." if found.healthy else "Something needs attention."

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from time import perf_counter
 
 import httpx
 
 from quire.access.keys import FileSource, KeySource, UrlSource
 from quire.app import Part, Quire
+from quire.content.extraction.process import ProcessExtractor
+from quire.embedding.embedders import Embedders
+from quire.embedding.minilm import IDENTITY as MINILM
+from quire.embedding.weights import find_weights
 from quire.errors import QuireError, Unavailable
 from quire.jobs.durable import DurableJobs
 from quire.jobs.leases import lease_for
@@ -22,12 +28,19 @@ from quire_cli.findings import Check, failed, passed
 from quire_cli.parts import needs_data_directory
 
 ANSWER_SECONDS = 15.0
+# A large model takes its time to load.
+EMBEDDING_SECONDS = 60.0
+
+QUESTION = "Does this model embed?"
+PAGE = "<!doctype html><title>A page</title><p>Can this be read?</p>"
 
 RECOVERY = {
     "database": "Start PostgreSQL, or correct QUIRE_DATABASE_URL.",
     "engine": "Start Qdrant, or correct QUIRE_QDRANT_URL and QUIRE_QDRANT_API_KEY.",
     "blobs": "Correct QUIRE_BLOB_URL, QUIRE_BLOB_ENDPOINT and the keys, or start that store.",
     "jobs": "See to the database first; jobs live in it.",
+    "embedding": "Correct the QUIRE_EMBEDDING_… settings, or start the endpoint that they name.",
+    "extraction": "See whether QUIRE_LIMITS_EXTRACTION_MEGABYTES leaves the process enough memory.",
     "jwks": "Correct QUIRE_AUTH_JWKS, or start what serves it; until then tokens are refused.",
 }
 
@@ -47,6 +60,14 @@ async def jwks(auth: AuthSettings, place: str) -> Check:
     except httpx.InvalidURL as error:
         return Check("jwks", False, f"QUIRE_AUTH_JWKS is no URL: {error}", RECOVERY["jwks"])
     return passed("jwks", f"{len(ring)} keys")
+
+
+async def content(settings: Settings) -> list[Check]:
+    """Whether documents can be read and embedded here; needs nothing that a server may hold."""
+    return [
+        await _answer("embedding", _embedding(settings), EMBEDDING_SECONDS),
+        await _answer("extraction", _extraction(settings)),
+    ]
 
 
 async def parts(settings: Settings) -> list[Check]:
@@ -103,15 +124,61 @@ async def _looking_at(path: Path) -> AsyncIterator[Database]:
         await database.close()
 
 
-async def _answer(name: str, asking: Awaitable[str]) -> Check:
+async def _answer(name: str, asking: Awaitable[str], seconds: float = ANSWER_SECONDS) -> Check:
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(seconds):
             return passed(name, await asking)
     except TimeoutError:
-        words = f"It did not answer within {ANSWER_SECONDS:g} seconds"
+        words = f"It did not answer within {seconds:g} seconds"
         return Check(name, False, words, RECOVERY.get(name))
     except Exception as error:  # a boundary: whatever one part does, go on
         return failed(name, error, RECOVERY.get(name))
+
+
+async def _embedding(settings: Settings) -> str:
+    embedders = await Embedders.open(settings.embedding, settings.data_dir)
+    try:
+        began = perf_counter()
+        embedder = await embedders.of(await embedders.default())
+        loaded = perf_counter()
+        vector = await embedder.query(QUESTION)
+        answered = perf_counter()
+        is_minilm = embedder.identity == MINILM
+        about = _about_minilm(settings.data_dir) if is_minilm else ""
+        return (
+            f"{embedder.identity.provider}:{embedder.identity.model}{about}; opened in "
+            f"{_milliseconds(began, loaded)}, a question became {len(vector)} dimensions in "
+            f"{_milliseconds(loaded, answered)}"
+        )
+    finally:
+        await embedders.close()
+
+
+def _about_minilm(data_dir: Path) -> str:
+    # One of them is loaded: that to which the settings, and what is installed, have led.
+    runtime = "openvino" if "openvino" in sys.modules else "onnxruntime"
+    weights = find_weights(data_dir)
+    verified = f", verified weights in {weights.directory}" if weights else ""
+    return f" on {runtime} {version(runtime)}{verified}"
+
+
+async def _extraction(settings: Settings) -> str:
+    extractor = ProcessExtractor(settings.limits)
+    try:
+        with tempfile.TemporaryDirectory(prefix="quire-doctor-") as scratch:
+            source = Path(scratch, "page.html")
+            await asyncio.to_thread(source.write_text, PAGE)
+            began = perf_counter()
+            await extractor.extract("text/html", source, Path(scratch, "text"))
+            took = _milliseconds(began, perf_counter())
+    finally:
+        await extractor.close()
+    most = settings.limits.extraction_megabytes
+    return f"a process of its own, bounded to {most} MB, read a page of HTML in {took}"
+
+
+def _milliseconds(began: float, ended: float) -> str:
+    return f"{(ended - began) * 1000:.0f} ms"
 
 
 async def _database(quire: Quire) -> str:

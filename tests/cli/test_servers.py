@@ -48,6 +48,7 @@ def test_a_worker_runs_what_the_api_submits(
         "QUIRE_QDRANT_COLLECTION_PREFIX": f"cli_{secrets.token_hex(4)}_",
         "QUIRE_JOBS_IN_PROCESS": "false",
         "QUIRE_JOBS_LEASE_SECONDS": "1",
+        "QUIRE_EMBEDDING_PROVIDER": "fake",
     }
     if qdrant_grpc_port is not None:
         settings["QUIRE_QDRANT_GRPC_PORT"] = str(qdrant_grpc_port)

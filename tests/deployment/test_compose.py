@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import tomllib
 from dataclasses import dataclass
@@ -13,13 +14,15 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from quire.settings import environment_names, load_settings
+from quire.content.extraction.process import ProcessExtractor
+from quire.settings import LimitSettings, environment_names, load_settings
 from tests.backends import postgres, qdrant
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose"
 FILES = ("compose.yaml", "compose.cluster.yaml")
 SECRET = re.compile(r"SECRET|PASSWORD|KEY")
+MODEL_MEGABYTES = 512
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?P<rest>:[-?][^}]*)?\}")
 
 Service = dict[str, Any]
@@ -329,6 +332,30 @@ def test_the_image_is_built_in_stages_from_a_pinned_base() -> None:
     copies = [rest for word, rest in final if word == "COPY"]
     assert copies
     assert all(copy.startswith("--from=") for copy in copies), "the final stage holds no sources"
+
+
+def test_the_image_brings_the_weights_to_where_they_are_looked_for() -> None:
+    environment = _image_environment()
+    (getting,) = [rest for word, rest in _dockerfile() if word == "RUN" and "quire weights" in rest]
+    place = environment["XDG_CACHE_HOME"]
+    assert f"XDG_CACHE_HOME={place} " in getting
+    copied = [rest.split()[-1] for word, rest in _dockerfile() if word == "COPY"]
+    assert any(place.startswith(f"{target}/") for target in copied)
+    # A volume over them would hide them.
+    assert not place.startswith("/data")
+
+
+def test_what_waits_in_temporary_files_waits_on_a_disk() -> None:
+    assert _image_environment()["TMPDIR"] == "/data"
+
+
+def test_a_worker_has_the_memory_that_it_may_give_to_documents(deployment: Deployment) -> None:
+    worker = deployment.ours["worker"]
+    readers = inspect.signature(ProcessExtractor).parameters["processes"].default
+    most = LimitSettings().extraction_megabytes * readers
+    gigabytes = re.fullmatch(r"(\d+)g", worker["deploy"]["resources"]["limits"]["memory"])
+    assert gigabytes is not None
+    assert int(gigabytes[1]) * 1024 > most + MODEL_MEGABYTES
 
 
 def test_the_image_runs_as_an_unprivileged_number() -> None:

@@ -39,7 +39,7 @@ TEXTS = [
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
     found = find_weights(tmp_path_factory.mktemp("none"))
     if found is None:
-        pytest.skip("the default model's weights are not here: run `quire weights`")
+        pytest.fail("the default model's weights are not here: run `quire weights`")
     return found
 
 

@@ -205,7 +205,7 @@ def test_what_cannot_be_answered_is_refused_at_its_place(
 
     assert says in refused.value.message
     assert f"at character {position})" in refused.value.message
-    assert (refused.value.field, refused.value.details["position"]) == ("query", position)
+    assert (refused.value.field, refused.value.details["position"]) == ("kql", position)
 
 
 @pytest.mark.parametrize("query", ["", "  \n", None, 5])

@@ -84,6 +84,20 @@ async def test_filters_hold_over_metadata(library: tuple[Quire, str]) -> None:
     assert documents(listed) == ["ink", "garden"]  # without a question, in their order
 
 
+async def test_a_list_by_filter_alone_begins_at_the_beginning(tmp_path: Path) -> None:
+    async with filled_quire(tmp_path) as quire:
+        session = await create(quire)
+        body = "\n\n".join(f"Leaf {n:04}." for n in range(2500))
+        await ingest(quire, session.id, text(body, metadata={"k": 1}), chunk_size=12)
+        await quire.points.upsert(ADA, session.id, [{"id": 1, "text": "p", "payload": {"k": 1}}])
+        items = await found(quire, session.id, filter=parse_filter({"k": 1}), limit=5)
+        assert [item["seq"] for item in items] == [0, 1, 2, 3, 4]
+        late = parse_filter({"k": 1, "seq": {"gte": 2498}})
+        assert [i["seq"] for i in await found(quire, session.id, filter=late)] == [2498, 2499]
+        own = parse_filter({"k": 1, "seq": {"exists": False}})
+        assert [i["id"] for i in await found(quire, session.id, filter=own)] == [1]
+
+
 async def test_kql_says_what_every_hit_must_hold(library: tuple[Quire, str]) -> None:
     quire, session_id = library
     asked = parse_kql("error AND api AND year:[2020 TO 2024]")

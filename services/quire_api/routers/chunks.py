@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from quire.content.chunks import ChunkPage
 from quire.content.models import Chunk
 from quire.errors import QuireError
-from quire.retrieval.items import chunk_item
+from quire.retrieval.items import chunk_item, linked
 from quire_api.authentication import Caller
 from quire_api.content_shapes import ChunkShape, NeighbourhoodShape, neighbourhood_shape
 from quire_api.http import PageSize, TheQuire, json_response
@@ -162,4 +162,13 @@ def _listed(request: Request, session_id: str, page: ChunkPage, limit: int, gone
     if page.next_start is not None:
         following = f"{request.url.path}?start={page.next_start}&limit={limit}"
         headers["Link"] = f'<{following}>; rel="next"'
-    return json_response([chunk_item(session_id, chunk) for chunk in page.chunks], headers=headers)
+    seqs = [chunk.seq for chunk in page.chunks]
+    first = page.chunks[0] if page.chunks else None
+    before = first.seq - 1 if first is not None and first.index else None
+    items = [
+        linked(chunk_item(session_id, chunk), session_id, previous, following)
+        for chunk, previous, following in zip(
+            page.chunks, [before, *seqs], [*seqs[1:], page.next_seq], strict=False
+        )
+    ]
+    return json_response(items, headers=headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -144,6 +145,7 @@ async def put_content(
     """Take one document in, or replace it: the body is its bytes, `curl -T` style."""
     source = Source(
         content=body_blocks(request),
+        at="the document",
         content_type=content_type,
         name=document_id,
         id=document_id,
@@ -221,4 +223,6 @@ async def _answer(quire: TheQuire, session_id: str, admitted: Admitted, wait: fl
 
 def _attachment(document: Document) -> str:
     name = document.title or document.id
+    if "." not in name:
+        name += mimetypes.guess_extension(document.media_type.partition(";")[0]) or ""
     return f"attachment; filename*=UTF-8''{quote(name, safe='')}"

@@ -78,7 +78,7 @@ class Admission:
             arrivals = await self._arrivals.take_together(checked)
         else:
             for position, source in enumerate(checked):
-                at = f"documents[{position}]"
+                at = source.at or f"documents[{position}]"
                 arrivals.append(await self._arrivals.take(source, at, options.errors))
         async with self._repository.transaction() as connection:
             session = await self._sessions.lock(connection, principal, session_id, Role.WRITE)
@@ -114,7 +114,7 @@ class Admission:
                 field="documents",
             )
         checked = [
-            source.checked(f"documents[{position}]", self._limits)
+            source.checked(source.at or f"documents[{position}]", self._limits)
             for position, source in enumerate(sources)
         ]
         seen: set[str] = set()

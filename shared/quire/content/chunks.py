@@ -38,6 +38,7 @@ class ChunkPage:
 
     chunks: Sequence[Chunk]
     next_start: int | None
+    next_seq: int | None = None
 
 
 class Chunks:
@@ -118,7 +119,7 @@ class Chunks:
             end = first + document.chunks_count
             page = await self._page(session, first + start, limit, end, document_id)
             following = None if page.next_start is None else page.next_start - first
-            return ChunkPage(page.chunks, following)
+            return ChunkPage(page.chunks, following, page.next_seq)
 
         return await consistent(self._repository, session, read)
 
@@ -163,7 +164,7 @@ class Chunks:
         at = next((i for i, chunk in enumerate(found) if chunk.seq == seq), None)
         if at is None:
             raise ChunkNotFound(
-                f"Chunk {seq} is gone: its document was removed, or replaced by a newer one",
+                f"Chunk {seq} is gone: it was deleted, or its document removed or replaced",
                 recovery="Read the list of chunks; those that are left keep their numbers.",
                 gone=True,
             )
@@ -201,9 +202,11 @@ class Chunks:
         if not chunks:
             return ChunkPage([], None)
         following = chunks[-1].seq + 1
-        if following < end and await self._documents.next_first_seq(session.id, following) is None:
-            return ChunkPage(chunks, None)
-        return ChunkPage(chunks, following if following < end else None)
+        if following < end:
+            after = await self._documents.next_first_seq(session.id, following)
+            if after is not None and after < end:
+                return ChunkPage(chunks, following, after)
+        return ChunkPage(chunks, None)
 
     async def _read(self, session: Session, window: Condition, limit: int) -> list[Chunk]:
         page = await self._engine.scroll(

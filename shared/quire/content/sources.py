@@ -30,6 +30,8 @@ class Source:
     title: str | None = None
     source_url: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    at: str | None = None
+    """What errors call it; unset: its place in the request."""
 
     def checked(self, at: str, limits: LimitSettings) -> Source:
         """Itself, or an error that names the field that cannot be."""

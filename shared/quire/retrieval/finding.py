@@ -17,9 +17,21 @@ from quire.sessions.models import Session
 from quire.sessions.repository import SessionRepository
 from quire.vectors.bm25 import Bm25
 from quire.vectors.fusion import MIN_CANDIDATES, rank_fused
-from quire.vectors.port import MAX_PAGE, Query, Record, SparseVector, VectorEngine
+from quire.vectors.port import (
+    MAX_PAGE,
+    AllOf,
+    Condition,
+    Missing,
+    Query,
+    Range,
+    Record,
+    RecordPage,
+    SparseVector,
+    VectorEngine,
+)
 
 SESSIONS_AT_ONCE = 8
+FIRST_WINDOW = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +114,43 @@ class Finder:
         hits: list[Hit] = []
         for session in sessions:
 
-            async def read(session: Session) -> Sequence[Record]:
-                page = await self._engine.scroll(
-                    session.collection,
-                    filter=visible(session, request.condition),
-                    limit=min(depth, MAX_PAGE),
-                    with_vectors=request.with_vectors,
-                )
-                return page.records
+            async def read(session: Session) -> list[Record]:
+                return await self._in_order(session, request, depth)
 
             records = await consistent(self._repository, session, read)
-            hits += [Hit(session, record, 1.0) for record in sorted(records, key=_place)]
+            hits += [Hit(session, record, 1.0) for record in records]
         return hits[:depth]
+
+    async def _in_order(self, session: Session, request: SearchRequest, depth: int) -> list[Record]:
+        """The first that the filter lets through: chunks by their seq, then other points by id.
+
+        Engines give points out by id, so many matches are read a window of seqs at a time.
+        """
+        wanted = visible(session, request.condition)
+
+        async def page(*conditions: Condition) -> RecordPage:
+            return await self._engine.scroll(
+                session.collection,
+                filter=AllOf([c for c in (wanted, *conditions) if c is not None]),
+                limit=MAX_PAGE,
+                with_vectors=request.with_vectors,
+            )
+
+        whole = await page()
+        if whole.next_cursor is None:
+            return sorted(whole.records, key=_place)[:depth]
+        found: list[Record] = []
+        start, width = 0, FIRST_WINDOW
+        while len(found) < depth and start < session.next_seq:
+            part = await page(Range("seq", gte=start, lt=start + width))
+            if part.next_cursor is not None:
+                width //= 2
+                continue
+            found += sorted(part.records, key=_place)
+            start, width = start + width, width * 2
+        if len(found) < depth:
+            found += (await page(Missing("seq"))).records
+        return found[:depth]
 
     async def _across(
         self, sessions: Sequence[Session], asked: dict[Identity, Asked], query: Query

@@ -18,7 +18,7 @@ from quire.errors import InvalidInput, LimitExceeded
 MAX_LENGTH = 10_000
 MAX_TOKENS = 1_000
 MAX_NESTING = 10
-FIELD = "query"
+FIELD = "kql"
 
 _OPERATORS = {
     "AND": "AND_OP",
