@@ -19,6 +19,7 @@ from quire.vectors.port import (
     MAX_IDS,
     MAX_PAGE,
     MAX_WINDOW,
+    STANDARD_INDEXES,
     AllOf,
     AnyOf,
     CollectionSpec,
@@ -120,7 +121,7 @@ async def test_a_created_collection_exists_empty_and_is_listed(engine: VectorEng
     assert [name async for name in engine.collections()] == ["work"]
     info = await engine.info("work")
     assert (info.name, info.points_count) == ("work", 0)
-    assert info.indexes == {"document_id": IndexKind.KEYWORD, "seq": IndexKind.INTEGER}
+    assert info.indexes == STANDARD_INDEXES
 
 
 async def test_creating_again_changes_nothing(work: Collection) -> None:
@@ -135,8 +136,7 @@ async def test_creating_again_adds_the_indexes_that_are_wanted_now(work: Collect
     await work.engine.create("work", CollectionSpec(4, indexes={"label": IndexKind.KEYWORD}))
 
     assert (await work.engine.info("work")).indexes == {
-        "document_id": IndexKind.KEYWORD,
-        "seq": IndexKind.INTEGER,
+        **STANDARD_INDEXES,
         "label": IndexKind.KEYWORD,
     }
 
