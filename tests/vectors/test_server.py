@@ -22,7 +22,7 @@ from quire.errors import (
     StorageFull,
     Unavailable,
 )
-from quire.vectors.port import CollectionSpec, Point
+from quire.vectors.port import STANDARD_INDEXES, CollectionSpec, Point
 from quire.vectors.server import QdrantEngine
 from quire.vectors.server_faults import answers, local_answers
 
@@ -52,7 +52,7 @@ async def test_a_creation_that_was_broken_off_is_completed_by_a_repeat(
 
     await engine.create("work", CollectionSpec(4))
 
-    assert set((await engine.info("work")).indexes) == {"document_id", "seq"}
+    assert set((await engine.info("work")).indexes) == set(STANDARD_INDEXES)
 
 
 @pytest.mark.server
@@ -78,7 +78,7 @@ async def test_a_cancelled_creation_goes_on_to_the_end(engine: QdrantEngine) -> 
 
     await asyncio.gather(*engine._tasks)
 
-    assert set((await engine.info("work")).indexes) == {"document_id", "seq"}
+    assert set((await engine.info("work")).indexes) == set(STANDARD_INDEXES)
 
 
 @pytest.mark.server
