@@ -26,11 +26,14 @@ class Protocol(HttpToolsProtocol):
 
     _head_bytes = 0
     _in_head = True
+    _holds_body = False
 
     def data_received(self, data: bytes) -> None:
         """Count while the head comes in, which is before any of it is known to the application."""
+        self._holds_body = not self._in_head
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
+        # A block in which a body ended is not counted for the head that may begin in it.
+        if self._in_head and not self._holds_body and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
                 self._refuse(
@@ -52,7 +55,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._head_bytes, self._in_head = 0, True
+        self._head_bytes, self._in_head, self._holds_body = 0, True, True
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP gets an answer like every other error."""

@@ -113,6 +113,13 @@ def test_what_is_no_request_gets_a_problem_like_every_other_error(tmp_path: Path
         assert exchange(port, head + b"\r\n").startswith(b"HTTP/1.1 200 ")
         # A body is not the head, however long.
         assert b"HTTP/1.1 200 " in exchange(port, head + long_body)
+        # Nor is the block in which a long one ends, whatever else is in it.
+        much = b"Content-Length: 4000000\r\n\r\n" + b" " * 4_000_000
+        for _ in range(20):
+            with socket.create_connection((LOOPBACK, port), timeout=10) as connection:
+                connection.sendall(head + much + head + b"Connection: close\r\n\r\n")
+                answers = b"".join(iter(lambda: connection.recv(65536), b""))
+            assert answers.count(b"HTTP/1.1 200 ") == 2, answers[:200]
         garbage = exchange(port, b"this is no HTTP\r\n\r\n")
         too_large = exchange(port, head + endless)
     assert garbage.startswith(b"HTTP/1.1 400 ")

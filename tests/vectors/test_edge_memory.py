@@ -57,3 +57,47 @@ def test_an_open_shard_costs_little_and_still_answers_by_its_indexes(tmp_path: P
 
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < MOST_MEGABYTES_A_SHARD
+
+
+WRITER = """
+import asyncio, random, sys
+from pathlib import Path
+from quire.vectors.edge import EdgeEngine
+from quire.vectors.port import CollectionSpec, Point, Query
+
+def resident(what):
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(what)[2].split()[0]) / 1024
+
+async def main(root):
+    engine = await EdgeEngine.open(root, max_open=1)
+    await engine.create("c", CollectionSpec(384))
+    before = resident("RssFile:")
+    for start in range(0, 12_288, 256):
+        points = [
+            Point(n, [random.random() for _ in range(384)], payload={"text": "word " * 200})
+            for n in range(start, start + 256)
+        ]
+        await engine.upsert("c", points)
+    print(resident("RssFile:") - before)
+    assert len(await engine.query("c", Query(dense=[1.0] * 384, limit=3))) == 3
+    assert await engine.count("c") == 12_288
+    await engine.close()
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+# Measured: 2 MB; 26 MB where what is written stays mapped in.
+MOST_MEGABYTES_WRITTEN = 12
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="pages are dropped on Linux only")
+def test_what_is_written_does_not_stay_in_memory(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WRITER, str(tmp_path / "edge")],
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < MOST_MEGABYTES_WRITTEN

@@ -32,6 +32,24 @@ class Outcome:
     error: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """What a result tells of its document."""
+
+    title: str | None
+    source_url: str | None
+    chunks_count: int
+
+
+SELECT_HEADINGS = sa.select(
+    documents.c.id, documents.c.title, documents.c.source_url, documents.c.chunks_count
+).where(
+    documents.c.session_id == sa.bindparam("of_session"),
+    documents.c.id.in_(sa.bindparam("ids", expanding=True)),
+    documents.c.is_current,
+)
+
+
 class DocumentRepository:
     """Documents in the metadata store."""
 
@@ -67,6 +85,18 @@ class DocumentRepository:
             query = query.where(documents.c.status == status.value)
         async with self._database.read() as connection:
             return [from_row(row) for row in await connection.execute(query)]
+
+    async def headings(
+        self, session_id: str, document_ids: Collection[str]
+    ) -> Mapping[str, Heading]:
+        """What results tell of these documents, by id; quick, for every search asks it."""
+        if not document_ids:
+            return {}
+        async with self._database.read() as connection:
+            rows = await connection.execute(
+                SELECT_HEADINGS, {"of_session": session_id, "ids": list(document_ids)}
+            )
+            return {row[0]: Heading(row[1], row[2], row[3]) for row in rows}
 
     async def current(self, session_id: str, document_ids: Collection[str]) -> Sequence[Document]:
         """Those of these documents that there are, as readers see them."""

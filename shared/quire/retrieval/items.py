@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from quire.content.chunk_points import OWN_FIELDS
-from quire.content.models import Chunk, Document
+from quire.content.models import Chunk
+from quire.content.repository import Heading
 from quire.retrieval.hits import Around, Hit
 
 Json = dict[str, Any]
@@ -41,22 +42,23 @@ def linked(item: Json, session_id: str, previous_seq: int | None, next_seq: int 
     return item
 
 
-def hit_item(hit: Hit, documents: Mapping[tuple[str, str], Document], *, vectors: bool) -> Json:
+def hit_item(hit: Hit, headings: Mapping[str, Mapping[str, Heading]], *, vectors: bool) -> Json:
+    """A hit as it is shown; the headings are by session and document."""
     session_id, chunk = hit.session.id, hit.chunk
     if chunk is None:
         item = _point_item(hit)
     else:
         item = chunk_item(session_id, chunk)
-        document = documents.get((session_id, chunk.document_id))
-        is_last = document is None or chunk.index >= document.chunks_count - 1
+        heading = headings[session_id].get(chunk.document_id)
+        is_last = heading is None or chunk.index >= heading.chunks_count - 1
         linked(
             item,
             session_id,
             chunk.seq - 1 if chunk.index else None,
             None if is_last else chunk.seq + 1,
         )
-        item["title"] = document and document.title
-        item["source_url"] = document and document.source_url
+        item["title"] = heading and heading.title
+        item["source_url"] = heading and heading.source_url
     item["session_id"] = session_id
     item["score"] = hit.score
     if vectors:

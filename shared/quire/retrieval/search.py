@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from quire.access.principal import Principal
-from quire.content.models import Document
 from quire.content.repository import DocumentRepository
 from quire.embedding.embedders import Embedders
 from quire.errors import InvalidInput, LimitExceeded
@@ -116,11 +115,11 @@ class Search:
         for hit in hits:
             if hit.chunk is not None:
                 wanted[hit.session.id].add(hit.chunk.document_id)
-        documents: dict[tuple[str, str], Document] = {}
-        for session_id, ids in wanted.items():
-            for document in await self._documents.current(session_id, ids):
-                documents[session_id, document.id] = document
-        return [hit_item(hit, documents, vectors=request.with_vectors) for hit in hits]
+        headings = {
+            session_id: await self._documents.headings(session_id, ids)
+            for session_id, ids in wanted.items()
+        }
+        return [hit_item(hit, headings, vectors=request.with_vectors) for hit in hits]
 
 
 def _depth(request: SearchRequest) -> int:

@@ -34,6 +34,7 @@ from quire.vectors.conditions import (
 )
 from quire.vectors.edge_faults import faults
 from quire.vectors.edge_files import disk_bytes
+from quire.vectors.edge_memory import DROP_EVERY, drop_mapped_pages
 from quire.vectors.edge_reads import counted, retrieved, scrolled, searched
 from quire.vectors.edge_root import EdgeRoot
 from quire.vectors.edge_shards import OpenShard, OpenShards
@@ -173,7 +174,7 @@ class EdgeEngine:
         spec = await self._spec(collection)
         checked = await self._run(partial(checked_points, points, spec))
         if checked:
-            await self._write(collection, write)
+            await self._write(collection, write, points=len(checked))
 
     async def delete(self, collection: str, selector: Sequence[PointId] | Condition) -> None:
         """Remove by ids or by filter."""
@@ -327,7 +328,9 @@ class EdgeEngine:
         collection_name(name)
         return await self._run(read)
 
-    async def _write(self, name: str, call: Callable[[edge.EdgeShard], None]) -> None:
+    async def _write(
+        self, name: str, call: Callable[[edge.EdgeShard], None], *, points: int = 0
+    ) -> None:
         def write() -> None:
             with self._shards.lease(name) as shard, _breaking(shard), faults(name):
                 self._root.require_room()
@@ -336,6 +339,10 @@ class EdgeEngine:
                     shard.marked = True
                 shard.clean = False
                 call(shard.engine)
+                shard.written += points
+                if shard.written >= DROP_EVERY:
+                    drop_mapped_pages(self._root.shard_path(name), only=b"")
+                    shard.written = 0
 
         async with self._writing(name):
             await self._run(write)

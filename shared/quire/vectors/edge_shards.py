@@ -47,6 +47,8 @@ class OpenShard:
     clean: bool = False
     broken: bool = False
     leaving: bool = False
+    written: int = 0
+    """Points since its pages were dropped."""
 
     @property
     def engine(self) -> edge.EdgeShard:
