@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, StrictBool
 
 from quire.points.filters import parse_filter
 from quire.retrieval.kql import parse_kql
-from quire.retrieval.requests import Mode, SearchRequest
+from quire.retrieval.requests import KEYWORD_WEIGHT, Mode, SearchRequest
 from quire_api.shapes import Input, Json
 
 
@@ -41,7 +41,7 @@ class Searching(Input):
         None, description="0 to 1: how much results differ from each other (MMR)"
     )
     dense_weight: float = Field(1.0, description="of meaning, in mode hybrid")
-    keyword_weight: float = Field(1.0, description="of words, in mode hybrid")
+    keyword_weight: float = Field(KEYWORD_WEIGHT, description="of words, in mode hybrid")
     exact: StrictBool = Field(False, description="compare with every vector, without the index")
     with_vectors: StrictBool = False
 

@@ -3,38 +3,63 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
+from collections.abc import Iterable
 
 from quire.settings import LogSettings
 from quire.telemetry.logs import configure_logs
-from tests.bench import sessions
+from tests.bench import content, embedding, quality, sessions
 from tests.bench.serving import machine
+from tests.bench.sessions import Figure
 
 BACKENDS = {"embedded": sessions.embedded, "server": sessions.server}
+SUBJECTS = ("embedding", "quality", "sessions", "content")
 QUICK = sessions.Sizes(sessions=1_000, filled=60, hot=40, requests=60, seconds=1.0, rounds=3)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--backend", choices=BACKENDS, action="append")
+    parser.add_argument("--only", choices=SUBJECTS, action="append")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, to see that it runs")
     arguments = parser.parse_args()
     configure_logs(LogSettings(level="warning"))
     print(f"Measured on {machine()}.\n")
+    quick, subjects = arguments.quick, arguments.only or SUBJECTS
     missed = 0
+    if "embedding" in subjects:
+        sizes = embedding.QUICK if quick else embedding.Sizes()
+        missed += table("Embedding", embedding.measure(sizes))
+    if "quality" in subjects:
+        found = quality.measure_quality(quality.QUICK if quick else quality.Sizes())
+        missed += table("Retrieval quality", asyncio.run(found))
     for backend in arguments.backend or BACKENDS:
-        print(f"### Sessions, {backend}\n\n| | measured | goal | |\n| --- | --- | --- | --- |")
-        with BACKENDS[backend]() as environment:
-            sizes = QUICK if arguments.quick else sessions.Sizes()
-            for figure in sessions.measure(backend, environment, sizes):
-                mark = "reached" if figure.reached else "**not reached**"
-                missed += not figure.reached
-                row = f"| {figure.what} | {figure.value} | {figure.goal} | {mark} |"
-                print(row, flush=True)
-        print()
+        if "sessions" in subjects:
+            with BACKENDS[backend]() as environment:
+                figures = sessions.measure(
+                    backend, environment, QUICK if quick else sessions.Sizes()
+                )
+                missed += table(f"Sessions, {backend}", figures)
+        if "content" in subjects:
+            with BACKENDS[backend]() as environment:
+                figures = content.measure(environment, content.QUICK if quick else content.Sizes())
+                missed += table(f"Content, {backend}", figures)
     if missed:
         print(f"{missed} goals not reached.")
     return 0
+
+
+def table(title: str, figures: Iterable[Figure]) -> int:
+    """Print the figures, each as soon as it is there; answers how many miss their goal."""
+    print(f"### {title}\n\n| | measured | goal | |\n| --- | --- | --- | --- |", flush=True)
+    missed = 0
+    for figure in figures:
+        mark = "reached" if figure.reached else "**not reached**"
+        missed += not figure.reached
+        print(f"| {figure.what} | {figure.value} | {figure.goal} | {mark} |", flush=True)
+    print()
+    return missed
 
 
 if __name__ == "__main__":

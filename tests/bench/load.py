@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -18,6 +19,14 @@ class Timings:
     per_second: float
 
 
+@dataclass(frozen=True)
+class Request:
+    """What to ask for, where it is not always the same."""
+
+    path: str
+    body: bytes | None = None
+
+
 async def sequential(url: str, headers: dict[str, str], count: int) -> Timings:
     """One request after the other on one connection."""
     times: list[float] = []
@@ -29,6 +38,20 @@ async def sequential(url: str, headers: dict[str, str], count: int) -> Timings:
             await connection.ask()
             times.append((time.perf_counter() - started) * 1000)
     return _timings(times, sum(times) / 1000)
+
+
+async def one_by_one(
+    url: str, headers: dict[str, str], requests: Sequence[Request]
+) -> tuple[Timings, list[bytes]]:
+    """Different requests, one after the other on one connection; with their answers."""
+    times: list[float] = []
+    answers: list[bytes] = []
+    async with _Connection(url, headers) as connection:
+        for request in requests:
+            started = time.perf_counter()
+            answers.append(await connection.ask(request))
+            times.append((time.perf_counter() - started) * 1000)
+    return _timings(times, sum(times) / 1000), answers
 
 
 async def saturating(url: str, headers: dict[str, str], seconds: float, width: int = 16) -> Timings:
@@ -62,10 +85,11 @@ class _Connection:
     def __init__(self, url: str, headers: dict[str, str]) -> None:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port or 80
-        path = parts.path + (f"?{parts.query}" if parts.query else "")
-        lines = [f"GET {path} HTTP/1.1", f"Host: {self._host}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        self._request = ("\r\n".join(lines) + "\r\n\r\n").encode()
+        lines = [f"Host: {self._host}", *(f"{name}: {value}" for name, value in headers.items())]
+        self._headers = "".join(f"{line}\r\n" for line in lines)
+        self._usual = self._written(
+            Request(parts.path + (f"?{parts.query}" if parts.query else ""))
+        )
 
     async def __aenter__(self) -> _Connection:
         self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
@@ -75,10 +99,19 @@ class _Connection:
         self._writer.close()
         await self._writer.wait_closed()
 
-    async def ask(self) -> None:
-        self._writer.write(self._request)
+    async def ask(self, request: Request | None = None) -> bytes:
+        """GET the URL, or make another request; answers the body."""
+        self._writer.write(self._usual if request is None else self._written(request))
         head = await self._reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(head.decode())
         at = head.lower().index(b"content-length:") + len(b"content-length:")
-        await self._reader.readexactly(int(head[at : head.index(b"\r\n", at)]))
+        body = await self._reader.readexactly(int(head[at : head.index(b"\r\n", at)]))
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError((head + body).decode())
+        return body
+
+    def _written(self, request: Request) -> bytes:
+        if request.body is None:
+            return f"GET {request.path} HTTP/1.1\r\n{self._headers}\r\n".encode()
+        own = f"Content-Type: application/json\r\nContent-Length: {len(request.body)}\r\n"
+        head = f"POST {request.path} HTTP/1.1\r\n{self._headers}{own}\r\n"
+        return head.encode() + request.body

@@ -27,8 +27,22 @@ class Served:
 
     @property
     def rss_megabytes(self) -> float:
+        return self._megabytes("VmRSS")
+
+    @property
+    def anonymous_megabytes(self) -> float:
+        """Without what the system can read again from files."""
+        return self._megabytes("RssAnon")
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What the process has used of all cores."""
+        times = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+
+    def _megabytes(self, name: str) -> float:
         status = Path(f"/proc/{self.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+        line = next(line for line in status.splitlines() if line.startswith(name))
         return int(line.split()[1]) / 1024
 
 

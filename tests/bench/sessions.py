@@ -82,10 +82,10 @@ def server() -> Iterator[dict[str, str]]:
 def measure(backend: str, environment: dict[str, str], sizes: Sizes) -> Iterator[Figure]:
     """All figures of one backend, in the order of the goals."""
     is_server = backend == "server"
-    with _settings(environment) as settings:
+    with settings_of(environment) as settings:
         filled = asyncio.run(seed(settings, sizes.sessions, sizes.filled, lay_all=not is_server))
-    headers = {"Authorization": f"Bearer {_token('owner-1', Scope.WRITE)}"}
-    admin = {"Authorization": f"Bearer {_token('operator', Scope.ADMIN)}"}
+    headers = {"Authorization": f"Bearer {token('owner-1', Scope.WRITE)}"}
+    admin = {"Authorization": f"Bearer {token('operator', Scope.ADMIN)}"}
     time.sleep(SETTLE_SECONDS)  # the servers still put the seeds in order; that is not our part
     yield _figure(f"start to ready with {sizes.sessions:,} sessions", _start(environment), "s", 3.0)
     with serve(environment) as served:
@@ -206,12 +206,14 @@ def _figure(what: str, value: float, unit: str, goal: float) -> Figure:
     return Figure(what, f"{value:.1f} {unit}", f"≤ {goal:g} {unit}", value <= goal)
 
 
-def _token(subject: str, scope: Scope) -> str:
+def token(subject: str, scope: Scope) -> str:
+    """A token that the servers of these benchmarks know."""
     return create_token(SecretStr(SECRET), subject, ["team"], scope)
 
 
 @contextmanager
-def _settings(environment: dict[str, str]) -> Iterator[Settings]:
+def settings_of(environment: dict[str, str]) -> Iterator[Settings]:
+    """What a server with this environment would read."""
     with patch.dict(os.environ, {**environment, "QUIRE_AUTH_SECRET": SECRET}):
         yield load_settings()
 

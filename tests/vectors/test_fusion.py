@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qdrant_client import AsyncQdrantClient, models
 
+from quire.vectors.fusion import RRF_K as K
 from quire.vectors.fusion import fused_page, id_order, rank_fused, settled
 from quire.vectors.port import CollectionSpec, Point, Query, SparseVector
 from quire.vectors.server import QdrantEngine
@@ -18,11 +19,11 @@ A, B = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
 
 def test_each_ranking_gives_its_weight_over_k_plus_rank() -> None:
     fused = dict(rank_fused([(1.0, [(1, 0.9), (2, 0.5)]), (2.0, [(2, 7.0), (3, 1.0)])]))
-    assert fused == pytest.approx({1: 1 / 60, 2: 1 / 61 + 2 / 60, 3: 2 / 61})
+    assert fused == pytest.approx({1: 1 / K, 2: 1 / (K + 1) + 2 / K, 3: 2 / (K + 1)})
 
 
 def test_a_ranking_of_no_weight_brings_nobody_in() -> None:
-    assert rank_fused([(1.0, [(1, 0.9)]), (0.0, [(2, 7.0)])]) == [(1, 1 / 60)]
+    assert rank_fused([(1.0, [(1, 0.9)]), (0.0, [(2, 7.0)])]) == [(1, 1 / K)]
 
 
 def test_ties_go_by_id_integers_first() -> None:
@@ -46,7 +47,7 @@ def test_fusion_does_not_depend_on_how_its_input_breaks_ties(a: list[int], b: li
 
 def test_a_page_is_cut_after_the_threshold() -> None:
     hits = [(n, 1.0 - n / 10) for n in range(5)]
-    query = Query([1.0], SparseVector([], []), limit=2, offset=1, score_threshold=1 / 63)
+    query = Query([1.0], SparseVector([], []), limit=2, offset=1, score_threshold=1 / (K + 3))
     assert [i for i, _ in fused_page(query, hits, [])] == [1, 2]
 
 
@@ -70,7 +71,7 @@ async def test_qdrants_own_fusion_gives_the_same_scores(qdrant_url: str) -> None
                 query=models.SparseVector(indices=[1], values=[1.0]), using="text", limit=100
             ),
         ],
-        query=models.RrfQuery(rrf=models.Rrf(k=60)),
+        query=models.RrfQuery(rrf=models.Rrf(k=K)),
     )
 
     expected = {p.id: p.score for p in theirs.points}

@@ -177,7 +177,7 @@ Condition = Match | Range | DatetimeRange | Missing | HasId | AllOf | AnyOf | No
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A search by dense vector, by sparse vector, or by both, fused by reciprocal rank (k = 60)."""
+    """A search by dense vector, by sparse vector, or by both, fused by reciprocal rank (k = 2)."""
 
     dense: Sequence[float] | None = None
     sparse: SparseVector | None = None
