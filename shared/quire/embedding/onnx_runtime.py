@@ -15,7 +15,7 @@ class OnnxRuntime:
     priority, and several batches side by side are at least as quick as one spread over the cores.
     """
 
-    rows = 4
+    rows = 2
 
     def __init__(self, graph: bytes, threads: int) -> None:
         options = onnxruntime.SessionOptions()
