@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -q --disable-pip-version-check
 STAMP  := $(VENV)/.installed
 TOOLS  := $(VENV)/.tools
+# Tests run in so many processes; much of them is waiting for servers to start and to be killed.
+JOBS   ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup serve test check format bench soak doctor clean
@@ -37,7 +39,7 @@ serve: $(STAMP) ## set up what is missing, then serve on http://127.0.0.1:8087
 test: $(TOOLS) ## the whole test suite; real servers where they can be had
 	@.ci/qdrant >/dev/null || echo "No Qdrant executable; its half is skipped." >&2
 	@$(BIN)/quire weights
-	$(BIN)/python -m pytest -m 'not soak'
+	$(BIN)/python -m pytest -m 'not soak' -n $(JOBS) --dist loadfile
 
 check: $(TOOLS) ## format, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -27,6 +27,11 @@ def got_or_skipped(get: Callable[[], Got]) -> Got:
         pytest.skip(str(error))
 
 
+def _only_hands_out(config: pytest.Config) -> bool:
+    """Whether this process runs no test itself: its workers do, each with servers of its own."""
+    return bool(config.getoption("numprocesses", None)) and not hasattr(config, "workerinput")
+
+
 class Requirement:
     """A pytest plugin: holds the run's backends and judges what was skipped."""
 
@@ -39,7 +44,7 @@ class Requirement:
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Open what is required, so that what is missing is known before the first test."""
-        if session.config.option.collectonly:
+        if session.config.option.collectonly or _only_hands_out(session.config):
             return
         for name in self.required:
             try:
