@@ -38,8 +38,8 @@ LOAD_BEGINS_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Sizes:
-    ingested: int = 1_200
-    ingested_quicker: int = 2_400
+    ingested: int = 400
+    ingested_quicker: int = 600
     """With a runtime that embeds twice as fast."""
     searched: int = 10_000
     addressed: int = 100_000
