@@ -11,7 +11,10 @@ import sqlalchemy as sa
 
 from quire.access.policy import Role
 from quire.content import portion
+from quire.content.chunk_points import Draft
 from quire.content.models import DocumentStatus, SizeUnit
+from quire.content.portion import ChunkWriter
+from quire.content.switching import Switching
 from quire.errors import Conflict, DocumentNotFound, Forbidden, InvalidInput, SessionNotFound
 from quire.jobs.port import JobStatus
 from quire.sessions.requests import SessionChange
@@ -181,26 +184,65 @@ async def test_an_update_that_fails_leaves_what_was_there(tmp_path: Path) -> Non
 async def test_a_cancelled_ingest_leaves_nothing_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # given an ingest that stands still in its midst, some of its chunks written
     monkeypatch.setattr(portion, "PATIENCE_SECONDS", 0.0)  # a step for every group
+    written, reached, go_on = [0], asyncio.Event(), asyncio.Event()
+    write = ChunkWriter.write
+
+    async def pausing(writer: ChunkWriter, group: list[Draft]) -> dict[int, InvalidInput]:
+        failed = await write(writer, group)
+        written[0] += 1
+        if written[0] == 4:  # the first was the document before
+            reached.set()
+            await go_on.wait()
+        return failed
+
+    monkeypatch.setattr(ChunkWriter, "write", pausing)
     async with filled_quire(tmp_path) as quire:
         session = await create(quire)
         await ingest(quire, session.id, text("as it was", id="kept"))
         admitted = await submit(
-            quire, session.id, text(paragraphs(8000), id="new"), text("x", id="kept"), chunk_size=50
+            quire, session.id, text(paragraphs(2000), id="new"), text("x", id="kept"), chunk_size=50
         )
         assert admitted.job_id is not None
-        while (await quire.jobs.get(admitted.job_id)).progress.details.get("chunks", 0) < 200:
-            await asyncio.sleep(0.02)
+        await reached.wait()
+        assert await quire.engine.count(session.collection) > 200
         # nothing is half visible while it runs
         assert [chunk.text for chunk in await chunks(quire, session.id)] == ["as it was"]
+        # when it is cancelled
         await quire.jobs.cancel(admitted.job_id)
+        go_on.set()
         await finished(quire, admitted.job_id, "cancelled")
+        # then it never was
         session = await quire.sessions.get(ADA, session.id)
         assert session.hidden_stages == ()
         assert await quire.engine.count(session.collection) == 1 == session.chunks_count
         assert [chunk.text for chunk in await chunks(quire, session.id)] == ["as it was"]
         assert await row_count(quire, documents, session.id) == 1
         assert await row_count(quire, blob_references, session.id) == 1
+
+
+async def test_an_ingest_that_is_shown_already_is_not_called_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, go_on = asyncio.Event(), asyncio.Event()
+    show = Switching.show
+
+    async def pausing(switching: Switching, *names: str, **numbers: int) -> None:
+        await show(switching, *names, **numbers)
+        shown.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(Switching, "show", pausing)
+    async with filled_quire(tmp_path) as quire:
+        session = await create(quire)
+        admitted = await submit(quire, session.id, text("there", id="a"))
+        assert admitted.job_id is not None
+        await shown.wait()
+        await quire.jobs.cancel(admitted.job_id)
+        go_on.set()
+        await finished(quire, admitted.job_id)
+        assert [chunk.text for chunk in await chunks(quire, session.id)] == ["there"]
 
 
 async def test_an_ingest_goes_on_where_the_last_process_stopped(
@@ -391,3 +433,16 @@ async def test_what_a_killed_extraction_left_on_disk_goes_with_the_next_start(
     (left / "source").write_text("half a document")
     async with filled_quire(tmp_path):
         assert list((tmp_path / "scratch").iterdir()) == []
+
+
+async def test_points_of_a_pipeline_stay_whatever_they_call_their_fields(tmp_path: Path) -> None:
+    async with filled_quire(tmp_path) as quire:
+        session = await create(quire)
+        await ingest(quire, session.id, text("as it was", id="a"))
+        own = {"id": 7, "vector": [1.0] * 32, "payload": {"document_id": "a", "label": "mine"}}
+        await quire.points.upsert(ADA, session.id, [own])
+        await ingest(quire, session.id, text("all new", id="a"))
+        await remove(quire, session.id, "a")
+        point = await quire.points.get(ADA, session.id, 7)
+        assert point.payload == own["payload"]
+        assert (await quire.sessions.get(ADA, session.id)).points_count == 1

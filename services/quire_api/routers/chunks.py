@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from quire.content.chunks import ChunkPage
 from quire.content.models import Chunk
 from quire.errors import QuireError
+from quire.jobs.failures import describe
 from quire.retrieval.items import chunk_item, linked
 from quire_api.authentication import Caller
 from quire_api.content_shapes import ChunkShape, NeighbourhoodShape, neighbourhood_shape
@@ -142,8 +143,7 @@ async def _lines(
             async for batch in batches:
                 yield _as_lines(session_id, batch)
         except QuireError as error:
-            told = {"code": error.code, "message": error.message, "recovery": error.recovery}
-            yield orjson.dumps({"error": told}) + b"\n"
+            yield orjson.dumps({"error": describe(error)}) + b"\n"
 
 
 def _as_lines(session_id: str, chunks: Sequence[Chunk]) -> bytes:

@@ -43,6 +43,10 @@ ACCEPTED: dict[int | str, dict[str, Any]] = {
 }
 REMOVING: dict[int | str, dict[str, Any]] = {202: {"description": "a job still removes it"}}
 OF_WRITING = problem_responses(400, 401, 403, 404, 409, 410, 413, 415, 422, 503, 507)
+OF_BYTES: dict[int | str, dict[str, Any]] = {
+    206: {"description": "the range that was asked for"},
+    304: {"description": "what If-None-Match names is what there is"},
+}
 # Bytes that others sent are shown in no page of ours, and run nothing.
 GUARDED = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
 
@@ -163,11 +167,7 @@ async def put_content(
 @router.get(
     "/{document_id}/content",
     response_class=Response,
-    responses={
-        206: {"description": "the range that was asked for"},
-        304: {"description": "what If-None-Match names is what there is"},
-        **problem_responses(401, 404, 410, 416, 503),
-    },
+    responses={**OF_BYTES, **problem_responses(401, 404, 410, 416, 503)},
 )
 async def get_content(
     session_id: str, document_id: str, request: Request, caller: Caller, quire: TheQuire
@@ -187,11 +187,7 @@ async def get_content(
 @router.get(
     "/{document_id}/text",
     response_class=Response,
-    responses={
-        206: {"description": "the range that was asked for"},
-        304: {"description": "what If-None-Match names is what there is"},
-        **problem_responses(401, 404, 409, 410, 416, 503),
-    },
+    responses={**OF_BYTES, **problem_responses(401, 404, 409, 410, 416, 503)},
 )
 async def get_text(
     session_id: str, document_id: str, request: Request, caller: Caller, quire: TheQuire

@@ -14,7 +14,7 @@ from quire.content.sources import Source
 from quire.content.text import Errors, TextCheck, to_utf8
 from quire.errors import BodyTooLarge, InvalidInput, QuireError
 
-JSON_TEXT = "text/plain"
+DEFAULT_TYPE = "text/plain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Arrivals:
                 assert isinstance(content, bytes)  # noqa: S101 - the caller has sorted them
                 self._check_size(at, len(content))
                 media_type = recognise(
-                    source.content_type or JSON_TEXT, source.name, content[:HEAD_BYTES]
+                    source.content_type or DEFAULT_TYPE, source.name, content[:HEAD_BYTES]
                 )
                 # It came as characters: whatever it says of itself, its bytes are UTF-8 now.
                 if media_type.needs_extraction:

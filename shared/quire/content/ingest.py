@@ -23,6 +23,7 @@ from quire.content.scratch import Scratch
 from quire.content.switching import Switching
 from quire.embedding.embedders import Embedders
 from quire.errors import QuireError
+from quire.jobs.failures import describe
 from quire.jobs.port import JobContext, JobKind, Jobs
 from quire.points.visibility import incoming
 from quire.sessions.identity import identity_of
@@ -82,6 +83,7 @@ class Ingest:
         replaced = await context.step("mark", switching.mark, session_id, job_id)
         result = await context.step("count", self._result, job_id, replaced)
         next_seq = cursor["seq"]
+        context.finishing()
         await context.step("switch", self._show, session_id, job_id, next_seq, chunks)
         await context.step("remove", switching.remove_hidden, session_id, job_id)
         return result
@@ -126,7 +128,7 @@ class Ingest:
             (document,) = await self._documents.of_job(job_id, start=position, limit=1)
             mine = [Match("document_id", [document.id]), Match(STAGE, [incoming(job_id)])]
             await self._engine.delete(session.collection, AllOf(mine))
-            outcomes[position] = Outcome(position, DocumentStatus.FAILED, error=_told(error))
+            outcomes[position] = Outcome(position, DocumentStatus.FAILED, error=describe(error))
         async with self._database.write() as connection:
             await self._documents.settle(connection, job_id, list(outcomes.values()))
 
@@ -191,10 +193,6 @@ class Ingest:
         if session is None:
             raise QuireError(f"Session {session_id} is gone")
         return session
-
-
-def _told(error: QuireError) -> Mapping[str, Any]:
-    return {"code": error.code, "message": error.message, "recovery": error.recovery}
 
 
 async def _file(path: Path) -> AsyncIterator[bytes]:

@@ -94,6 +94,7 @@ class Reembedding:
                 f"portion {number}", self._portion, context, cursor, done, total
             )
         await context.progress(done, done, "points")
+        context.finishing()
         await context.step("switch", self._switch, session_id, context.job_id, done)
         await context.step("drop old", self._engine.drop, context.parameters["old"])
         session = await self._session(session_id)

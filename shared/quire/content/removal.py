@@ -39,6 +39,7 @@ class Removal:
         document_ids = context.parameters["document_ids"]
         switching = self._switching
         removed = await context.step("mark", self._mark, session_id, job_id, document_ids)
+        context.finishing()
         await context.step("hide", switching.hide, session_id, job_id, document_ids)
         await context.step("remove", switching.remove_hidden, session_id, job_id)
         return {"removed": removed}

@@ -18,7 +18,16 @@ from quire.points.visibility import incoming, outgoing, visible, visible_chunks
 from quire.sessions.models import Session
 from quire.sessions.repository import SessionRepository
 from quire.store.columns import now
-from quire.vectors.port import STAGE, AllOf, Condition, Match, NoneOf, Range, VectorEngine
+from quire.vectors.port import (
+    STAGE,
+    AllOf,
+    Condition,
+    Match,
+    Missing,
+    NoneOf,
+    Range,
+    VectorEngine,
+)
 
 # So many chunks are marked or removed in one call of the engine, which may hold others up.
 WINDOW = 1_000
@@ -66,10 +75,13 @@ class Switching:
         keep: str | None = None,
     ) -> None:
         """Put the documents' chunks into a stage, but for those that are in another to be kept."""
+        # Without a stage it is no chunk: pipelines may have a field `document_id` of their own.
+        others: list[Condition] = [Missing(STAGE)]
+        if keep is not None:
+            others.append(Match(STAGE, [keep]))
         for condition in chunks_of(documents):
-            if keep is not None:
-                condition = AllOf([condition, NoneOf([Match(STAGE, [keep])])])
-            await self._engine.set_payload(session.collection, {STAGE: stage}, condition)
+            chunks = AllOf([condition, NoneOf(others)])
+            await self._engine.set_payload(session.collection, {STAGE: stage}, chunks)
 
     async def show(self, session_id: str, job_id: str, *, next_seq: int, embedded: int) -> None:
         """Readers see what the job wrote from here on, and no more what it replaces."""

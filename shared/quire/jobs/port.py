@@ -78,6 +78,10 @@ class JobContext(Protocol):
         """
         ...
 
+    def finishing(self) -> None:
+        """Say that it is too late to cancel: the steps from here on change what others see."""
+        ...
+
     async def progress(
         self, done: int, total: int | None = None, unit: str = "items", **details: int
     ) -> None:

@@ -85,6 +85,7 @@ class Run:
         self._house = house
         self._attempt = attempt
         self._undoing = False
+        self._finishing = False
         # What a first attempt has already told is not told again while its steps are replayed.
         self._replaying = attempt.number > 1
         self._progress = attempt.progress
@@ -201,7 +202,10 @@ class Run:
             cancelled = await table.standing(connection, self._attempt)
         if cancelled is None:
             raise Parked("another attempt runs the job")
-        return cancelled and not self._undoing
+        return cancelled and not (self._undoing or self._finishing)
+
+    def finishing(self) -> None:
+        self._finishing = True
 
     async def progress(
         self, done: int, total: int | None = None, unit: str = "items", **details: int

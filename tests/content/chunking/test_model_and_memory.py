@@ -34,7 +34,7 @@ TEXTS = {
 def count_tokens(tmp_path_factory: pytest.TempPathFactory) -> CountTokens:
     weights = find_weights(tmp_path_factory.mktemp("data"))
     if weights is None:
-        pytest.skip("the default model's weights are not on this machine")
+        pytest.fail("the default model's weights are not here: run `quire weights`")
     tokenizer = Tokenizer.from_file(str(weights.tokenizer))
     tokenizer.no_truncation()
     tokenizer.no_padding()
