@@ -130,7 +130,7 @@ def embedding_server(**given: Any) -> Iterator[EmbeddingServer]:
     served = EmbeddingServer(port, **given)
     app = Starlette(routes=[Route("/v1/embeddings", served.answer, methods=["POST"])])
     config = uvicorn.Config(
-        app, LOOPBACK, port, log_level="error", ws="none", lifespan="off", loop="asyncio"
+        app, LOOPBACK, port, log_config=None, ws="none", lifespan="off", loop="asyncio"
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="embedding-server")

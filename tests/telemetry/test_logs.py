@@ -80,6 +80,12 @@ class TestJson:
             "shutting down", "warning", "uvicorn.error",
         )  # fmt: skip
 
+    def test_a_level_that_a_library_was_given_before_does_not_silence_it(self) -> None:
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        stream = configured()
+        logging.getLogger("uvicorn.error").warning("shutting down")
+        assert "shutting down" in stream.getvalue()
+
     def test_libraries_with_handlers_of_their_own_are_brought_in(self) -> None:
         own = io.StringIO()
         logging.getLogger("dbos").addHandler(logging.StreamHandler(own))

@@ -18,7 +18,7 @@ from quire.telemetry.redaction import redact_fields
 
 # These write at `info` what is of interest to those who work on them.
 _TALKATIVE = ("httpx", "httpcore", "botocore", "urllib3", "asyncio", "aiosqlite", "alembic")
-# These set handlers of their own, which would write past our format.
+# These set handlers and levels of their own, which would write past our format, or not at all.
 _SELF_WILLED = ("uvicorn", "uvicorn.error", "uvicorn.access", "dbos", "sqlalchemy", "alembic")
 _MANY_LINES = frozenset({"exception", "stack"})
 
@@ -92,6 +92,7 @@ def _hand_over(logger: logging.Logger) -> None:
         logger.removeHandler(old)
     # dbos adds a handler whenever it finds none.
     logger.addHandler(logging.NullHandler())
+    logger.setLevel(logging.NOTSET)
     logger.propagate = True
 
 
