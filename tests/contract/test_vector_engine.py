@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-import uuid
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from quire.errors import CollectionNotFound, Conflict, InvalidInput, LimitExceeded, Unavailable
 from quire.vectors.bm25 import Bm25
-from quire.vectors.edge import EdgeEngine
 from quire.vectors.port import (
     MAX_BATCH,
     MAX_IDS,
@@ -40,73 +36,10 @@ from quire.vectors.port import (
     VectorEngine,
 )
 from quire.vectors.server import QdrantEngine
+from tests.contract.points import Collection, point, words
 
-ENGINES = ["edge", "memory", pytest.param("server", marks=pytest.mark.server)]
 UUID_A = "0a0eebc9-9c0b-4ef8-bb6d-6bb9bd380a11"
 UUID_B = "b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"
-
-
-@dataclass(frozen=True)
-class Collection:
-    """One collection of an engine, for short sentences."""
-
-    engine: VectorEngine
-    name: str
-
-    async def write(self, *points: Point) -> None:
-        await self.engine.upsert(self.name, points)
-
-    async def ids(self, condition: Condition | None = None) -> list[PointId]:
-        page = await self.engine.scroll(self.name, filter=condition, limit=MAX_PAGE)
-        return [record.id for record in page.records]
-
-    async def found(self, query: Query) -> list[PointId]:
-        return [hit.id for hit in await self.engine.query(self.name, query)]
-
-    async def payload(self, identity: PointId) -> dict[str, object]:
-        (record,) = await self.engine.retrieve(self.name, [identity])
-        return dict(record.payload)
-
-
-@pytest.fixture(params=ENGINES)
-async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VectorEngine]:
-    made: VectorEngine
-    prefix = f"t{uuid.uuid4().hex[:12]}-"
-    if request.param == "edge":
-        made = await EdgeEngine.open(tmp_path / "edge", max_open=4)
-    elif request.param == "memory":
-        made = QdrantEngine.in_memory()
-    else:
-        made = await QdrantEngine.open(
-            request.getfixturevalue("qdrant_url"),
-            grpc_port=request.getfixturevalue("qdrant_grpc_port"),
-            prefix=prefix,
-        )
-    yield made
-    await made.close()
-    if request.param == "server":
-        await _cleaned(request.getfixturevalue("qdrant_url"), prefix)
-
-
-async def _cleaned(url: str, prefix: str) -> None:
-    engine = await QdrantEngine.open(url, prefix=prefix)
-    for name in [name async for name in engine.collections()]:
-        await engine.drop(name)
-    await engine.close()
-
-
-@pytest.fixture
-async def work(engine: VectorEngine) -> Collection:
-    await engine.create("work", CollectionSpec(4))
-    return Collection(engine, "work")
-
-
-def point(identity: PointId, *values: float, **payload: object) -> Point:
-    return Point(identity, list(values) or [1.0, 2.0, 3.0, 4.0], None, payload)
-
-
-def words(identity: PointId, *indices: int, **payload: object) -> Point:
-    return Point(identity, None, SparseVector(indices, [1.0 + i % 3 for i in indices]), payload)
 
 
 # Collections
@@ -171,6 +104,11 @@ async def test_an_unknown_collection_is_not_found_by_any_method(engine: VectorEn
         lambda: engine.retrieve("none", [1]),
         lambda: engine.query("none", Query(dense=[1.0])),
         lambda: engine.scroll("none"),
+        lambda: anext(engine.stream("none")),
+        lambda: anext(engine.ids("none")),
+        lambda: engine.copy("none", "target"),
+        lambda: engine.begin_filling("none"),
+        lambda: engine.end_filling("none"),
         lambda: engine.count("none"),
         lambda: engine.facet("none", "seq"),
         lambda: engine.create_index("none", "a", IndexKind.KEYWORD),
@@ -181,6 +119,7 @@ async def test_an_unknown_collection_is_not_found_by_any_method(engine: VectorEn
         with pytest.raises(CollectionNotFound):
             await call()
     assert not await engine.exists("none")
+    assert not await engine.exists("target")
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", "-a", "a" * 201, "ä", "a\0"])
@@ -233,6 +172,14 @@ async def test_vectors_come_only_when_asked_for(work: Collection) -> None:
     (record,) = await work.engine.retrieve("work", [1])
 
     assert record.dense is None
+
+
+async def test_payloads_may_be_left_out_of_what_is_retrieved(work: Collection) -> None:
+    await work.write(point(1, 1.0, 0, 0, 0, a=1))
+
+    (record,) = await work.engine.retrieve("work", [1], with_payload=False, with_vectors=True)
+
+    assert (record.payload, record.dense) == ({}, [1, 0, 0, 0])
 
 
 async def test_dense_values_are_the_same_doubles_on_every_engine(engine: VectorEngine) -> None:

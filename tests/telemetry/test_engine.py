@@ -36,7 +36,10 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("upsert", ("c", POINTS), {}),
     ("delete", ("c", HasId([1])), {}),
     ("set_payload", ("c", {"a": 1}, [1, 2]), {}),
-    ("retrieve", ("c", [1, 2]), {"with_vectors": True}),
+    ("retrieve", ("c", [1, 2]), {"with_payload": False, "with_vectors": True}),
+    ("copy", ("c", "d"), {}),
+    ("begin_filling", ("c",), {}),
+    ("end_filling", ("c",), {}),
     ("query", ("c", QUERY), {}),
     ("scroll", ("c",), {"filter": WHERE, "cursor": 7, "limit": 9, "with_vectors": True}),
     ("count", ("c", WHERE), {"exact": False}),
@@ -46,6 +49,12 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("release", ("c",), {}),
     ("ping", (), {}),
 ]
+
+ONE_BY_ONE: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    "collections": ((), {}),
+    "stream": (("c",), {"filter": WHERE, "cursor": 7}),
+    "ids": (("c",), {"filter": WHERE, "cursor": 7}),
+}
 
 
 class FakeEngine:
@@ -81,6 +90,14 @@ class FakeEngine:
         finally:
             self.left = True
 
+    def stream(self, *args: Any, **kwargs: Any) -> AsyncIterator[str]:
+        self.calls.append(("stream", args, kwargs))
+        return self.collections()
+
+    def ids(self, *args: Any, **kwargs: Any) -> AsyncIterator[str]:
+        self.calls.append(("ids", args, kwargs))
+        return self.collections()
+
     def hot_collections(self) -> int | None:
         return 5
 
@@ -113,7 +130,7 @@ def port_methods() -> set[str]:
 
 def test_the_whole_port_is_covered() -> None:
     public = {name for name in port_methods() if not name.startswith("_")}
-    assert public == {name for name, _, _ in CALLS} | {"collections", "hot_collections", "close"}
+    assert public == {name for name, _, _ in CALLS} | {*ONE_BY_ONE, "hot_collections", "close"}
     for name in public:
         assert name in vars(MeasuredEngine), f"{name} is inherited from the port, not measured"
         assert inspect.signature(getattr(MeasuredEngine, name)) == inspect.signature(
@@ -160,27 +177,51 @@ async def test_an_error_comes_through_and_is_counted(
     assert observed(metrics) == {(operation, outcome): 1}
 
 
-async def test_collections_are_passed_on_one_by_one() -> None:
-    engine, _, metrics = measured()
-    assert [name async for name in engine.collections()] == ["one", "two", "three"]
-    assert observed(metrics) == {("collections", "ok"): 1}
-
-
-async def test_a_caller_who_stops_half_way_lets_the_engine_clean_up() -> None:
+@pytest.mark.parametrize("operation", ONE_BY_ONE)
+async def test_answers_in_parts_are_passed_on_one_by_one(operation: str) -> None:
     engine, fake, metrics = measured()
-    names = engine.collections()
-    assert await anext(names) == "one"
-    await names.aclose()
+    args, kwargs = ONE_BY_ONE[operation]
+    assert [part async for part in getattr(engine, operation)(*args, **kwargs)] == [
+        "one",
+        "two",
+        "three",
+    ]
+    assert fake.calls == ([] if operation == "collections" else [(operation, args, kwargs)])
+    assert observed(metrics) == {(operation, "ok"): 1}
+
+
+@pytest.mark.parametrize("operation", ONE_BY_ONE)
+async def test_a_caller_who_stops_half_way_lets_the_engine_clean_up(operation: str) -> None:
+    engine, fake, metrics = measured()
+    args, kwargs = ONE_BY_ONE[operation]
+    parts = getattr(engine, operation)(*args, **kwargs)
+    assert await anext(parts) == "one"
+    await parts.aclose()
     assert fake.left
-    assert observed(metrics) == {("collections", "ok"): 1}
+    assert observed(metrics) == {(operation, "ok"): 1}
 
 
-async def test_an_error_among_the_collections_comes_through() -> None:
+@pytest.mark.parametrize("operation", ONE_BY_ONE)
+async def test_an_error_among_the_parts_comes_through(operation: str) -> None:
     error = CollectionNotFound()
     engine, _, metrics = measured(error)
+    args, kwargs = ONE_BY_ONE[operation]
     with pytest.raises(CollectionNotFound):
-        _ = [name async for name in engine.collections()]
-    assert observed(metrics) == {("collections", "collection_not_found"): 1}
+        _ = [part async for part in getattr(engine, operation)(*args, **kwargs)]
+    assert observed(metrics) == {(operation, "collection_not_found"): 1}
+
+
+async def test_only_the_engines_time_counts_not_the_callers() -> None:
+    engine, _, metrics = measured()
+    async for _part in engine.stream("c"):
+        await asyncio.sleep(0.02)
+    spent = [
+        sample.value
+        for family in text_string_to_metric_families(metrics.render().decode())
+        for sample in family.samples
+        if sample.name == "quire_engine_operation_duration_seconds_sum"
+    ]
+    assert sum(spent) < 0.02
 
 
 async def test_the_rest_is_passed_on_as_it_is() -> None:

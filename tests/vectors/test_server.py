@@ -22,6 +22,7 @@ from quire.errors import (
     StorageFull,
     Unavailable,
 )
+from quire.vectors import server_copies
 from quire.vectors.port import STANDARD_INDEXES, CollectionSpec, Point
 from quire.vectors.server import QdrantEngine
 from quire.vectors.server_faults import answers, local_answers
@@ -124,6 +125,85 @@ async def test_a_server_that_comes_back_is_used_again(qdrant_process: QdrantProc
     assert 1 in [record.id for record in (await engine.scroll("work")).records]
     assert 3 in [record.id for record in (await engine.scroll("work")).records]
     await engine.close()
+
+
+async def _snapshots(engine: QdrantEngine, url: str, name: str) -> list[str]:
+    async with httpx.AsyncClient(base_url=url) as client:
+        answer = await client.get(f"/collections/{engine._server.on_server(name)}/snapshots")
+        return [entry["name"] for entry in answer.json()["result"]]
+
+
+@pytest.mark.server
+async def test_a_copy_leaves_no_snapshot_even_when_its_caller_gives_up(
+    engine: QdrantEngine, qdrant_url: str
+) -> None:
+    await engine.create("work", CollectionSpec(2))
+    await engine.upsert("work", [Point(1, [1.0, 0.0])])
+    copying = asyncio.create_task(engine.copy("work", "copy"))
+    await asyncio.sleep(0.02)
+    copying.cancel()
+    await asyncio.gather(copying, return_exceptions=True)
+
+    await engine.drop("copy")  # waits for what is still under way
+
+    assert not await engine.exists("copy")
+    assert await _snapshots(engine, qdrant_url, "work") == []
+
+
+@pytest.mark.server
+async def test_a_server_that_does_not_reach_itself_makes_no_copy_and_keeps_no_snapshot(
+    engine: QdrantEngine, qdrant_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await engine.create("work", CollectionSpec(2))
+    answered = server_copies.answered
+
+    async def elsewhere(*call: Any, **how: Any) -> Any:
+        server, verb, path, body, *rest = call
+        if "recover" in path:
+            body = {**body, "location": "http://127.0.0.1:9/nothing"}
+        return await answered(server, verb, path, body, *rest, **how)
+
+    monkeypatch.setattr(server_copies, "answered", elsewhere)
+
+    assert await engine.copy("work", "copy") is None
+
+    assert not await engine.exists("copy")
+    assert await _snapshots(engine, qdrant_url, "work") == []
+
+
+@pytest.mark.server
+async def test_what_a_crash_left_of_a_copy_goes_with_the_collection(
+    engine: QdrantEngine, qdrant_url: str
+) -> None:
+    await engine.create("work", CollectionSpec(2))
+    async with httpx.AsyncClient(base_url=qdrant_url, timeout=30) as client:
+        path = f"/collections/{engine._server.on_server('work')}/snapshots"
+        (await client.post(path)).raise_for_status()
+
+    await engine.drop("work")
+
+    await engine.create("work", CollectionSpec(2))
+    assert await _snapshots(engine, qdrant_url, "work") == []
+
+
+@pytest.mark.server
+async def test_filling_raises_the_indexing_threshold_and_gives_it_back_exactly(
+    engine: QdrantEngine,
+) -> None:
+    await engine.create("work", CollectionSpec(2))
+    before = await server_copies._indexing_threshold(engine._server, "work")
+
+    await engine.begin_filling("work")
+    await engine.begin_filling("work")
+    during = await server_copies._indexing_threshold(engine._server, "work")
+    await engine.copy("work", "copy")
+    await engine.end_filling("work")
+    await engine.end_filling("work")
+
+    assert before > 0
+    assert during > 1 << 39
+    for name in ("work", "copy"):
+        assert await server_copies._indexing_threshold(engine._server, name) == before
 
 
 def _refused(status: int, words: str) -> UnexpectedResponse:

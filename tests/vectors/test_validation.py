@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from quire.errors import InvalidInput, LimitExceeded
 from quire.vectors.conditions import checked_condition
+from quire.vectors.floats import settled
 from quire.vectors.port import (
     MAX_BATCH,
     MAX_IDS,
@@ -86,7 +87,18 @@ def test_too_many_ids_name_the_limit() -> None:
     [[1, 2.5, 3], (1, 2.5, 3), array("f", [1, 2.5, 3]), np.array([1, 2.5, 3], dtype=np.float32)],
 )
 def test_any_sequence_of_numbers_is_a_vector(values: Any) -> None:
-    assert dense_vector(values, SPEC, "v") == [1, 2.5, 3]
+    assert dense_vector(values, CollectionSpec(3, Distance.DOT), "v") == [1, 2.5, 3]
+
+
+@pytest.mark.parametrize("dimension", [1, 3, 384, 4_096])
+def test_under_cosine_a_vector_is_normalised_once_and_then_left_alone(dimension: int) -> None:
+    source = np.random.default_rng(dimension)
+    spec = CollectionSpec(dimension)
+    for scale in (1e-30, 1e-3, 1.0, 1e6, 1e30):
+        raw = (source.exponential(size=dimension) ** 3 * scale).astype(np.float32) + np.float32(0)
+        once = dense_vector(raw, spec, "v")
+        assert np.linalg.norm(once) == pytest.approx(1, abs=1e-6)
+        assert dense_vector(once, spec, "v") is once
 
 
 @pytest.mark.parametrize(
@@ -220,7 +232,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), JSON, max_size=5))
 def test_json_objects_are_payloads(payload: dict[str, Any]) -> None:
-    assert checked_payload(payload) is payload
+    assert checked_payload(payload) == settled(payload)
     json.dumps(payload, allow_nan=False).encode()
 
 

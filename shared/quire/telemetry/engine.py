@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from time import perf_counter
 from types import TracebackType
+from typing import TypeVar
 
 from quire.errors import QuireError
 from quire.telemetry.metrics import Metrics
@@ -14,6 +16,7 @@ from quire.vectors.port import (
     CollectionInfo,
     CollectionSpec,
     Condition,
+    CopyPath,
     FacetCount,
     IndexKind,
     Payload,
@@ -25,6 +28,8 @@ from quire.vectors.port import (
     ScoredRecord,
     VectorEngine,
 )
+
+T = TypeVar("T")
 
 
 class MeasuredEngine(VectorEngine):
@@ -51,39 +56,20 @@ class MeasuredEngine(VectorEngine):
             return await self._engine.exists(collection)
 
     async def collections(self) -> AsyncIterator[str]:
-        # Only the engine's time counts, not what the caller does between two names.
-        seconds = 0.0
-        outcome = "ok"
-        names = aiter(self._engine.collections())
-        try:
-            while True:
-                started = perf_counter()
-                try:
-                    name = await anext(names)
-                except StopAsyncIteration:
-                    return
-                except BaseException as error:
-                    outcome = _outcome(error)
-                    raise
-                finally:
-                    seconds += perf_counter() - started
+        async with aclosing(self._measured("collections", self._engine.collections())) as names:
+            async for name in names:
                 yield name
-        finally:
-            if isinstance(names, AsyncGenerator):
-                await names.aclose()  # the caller may leave before the end
-            self._metrics.observe_engine(self.name, "collections", outcome, seconds)
-            self._tracing.record(
-                f"{self.name} collections", seconds=seconds, **{"quire.outcome": outcome}
-            )
 
     async def info(self, collection: str) -> CollectionInfo:
         with self._measure("info", collection):
             return await self._engine.info(collection)
 
-    async def upsert(self, collection: str, points: Sequence[Point]) -> None:
+    async def upsert(
+        self, collection: str, points: Sequence[Point], *, as_read: bool = False
+    ) -> None:
         with self._measure("upsert", collection) as span:
             span.set(**{"quire.points": len(points)})
-            await self._engine.upsert(collection, points)
+            await self._engine.upsert(collection, points, as_read=as_read)
 
     async def delete(self, collection: str, selector: Sequence[PointId] | Condition) -> None:
         with self._measure("delete", collection):
@@ -96,10 +82,17 @@ class MeasuredEngine(VectorEngine):
             await self._engine.set_payload(collection, payload, selector)
 
     async def retrieve(
-        self, collection: str, ids: Sequence[PointId], *, with_vectors: bool = False
+        self,
+        collection: str,
+        ids: Sequence[PointId],
+        *,
+        with_payload: bool = True,
+        with_vectors: bool = False,
     ) -> Sequence[Record]:
         with self._measure("retrieve", collection):
-            return await self._engine.retrieve(collection, ids, with_vectors=with_vectors)
+            return await self._engine.retrieve(
+                collection, ids, with_payload=with_payload, with_vectors=with_vectors
+            )
 
     async def query(self, collection: str, query: Query) -> Sequence[ScoredRecord]:
         with self._measure("query", collection):
@@ -118,6 +111,44 @@ class MeasuredEngine(VectorEngine):
             return await self._engine.scroll(
                 collection, filter=filter, cursor=cursor, limit=limit, with_vectors=with_vectors
             )
+
+    async def stream(
+        self,
+        collection: str,
+        *,
+        filter: Condition | None = None,
+        cursor: PointId | None = None,
+    ) -> AsyncGenerator[Sequence[Record], None]:
+        batches = self._engine.stream(collection, filter=filter, cursor=cursor)
+        async with aclosing(self._measured("stream", batches, collection)) as measured:
+            async for batch in measured:
+                yield batch
+
+    async def ids(
+        self,
+        collection: str,
+        *,
+        filter: Condition | None = None,
+        cursor: PointId | None = None,
+    ) -> AsyncGenerator[Sequence[PointId], None]:
+        pages = self._engine.ids(collection, filter=filter, cursor=cursor)
+        async with aclosing(self._measured("ids", pages, collection)) as measured:
+            async for page in measured:
+                yield page
+
+    async def copy(self, source: str, target: str) -> CopyPath | None:
+        with self._measure("copy", source) as span:
+            path = await self._engine.copy(source, target)
+            span.set(**{"quire.copy_path": path or "none"})
+            return path
+
+    async def begin_filling(self, collection: str) -> None:
+        with self._measure("begin_filling", collection):
+            await self._engine.begin_filling(collection)
+
+    async def end_filling(self, collection: str) -> None:
+        with self._measure("end_filling", collection):
+            await self._engine.end_filling(collection)
 
     async def count(
         self, collection: str, filter: Condition | None = None, *, exact: bool = True
@@ -152,6 +183,36 @@ class MeasuredEngine(VectorEngine):
 
     async def close(self) -> None:
         await self._engine.close()
+
+    async def _measured(
+        self, operation: str, answers: AsyncIterator[T], collection: str | None = None
+    ) -> AsyncGenerator[T, None]:
+        """What the engine gives one by one; only its time counts, not the caller's in between."""
+        seconds = 0.0
+        outcome = "ok"
+        try:
+            while True:
+                started = perf_counter()
+                try:
+                    answer = await anext(answers)
+                except StopAsyncIteration:
+                    return
+                except BaseException as error:
+                    outcome = _outcome(error)
+                    raise
+                finally:
+                    seconds += perf_counter() - started
+                yield answer
+        finally:
+            if isinstance(answers, AsyncGenerator):
+                await answers.aclose()  # the caller may leave before the end
+            self._metrics.observe_engine(self.name, operation, outcome, seconds)
+            self._tracing.record(
+                f"{self.name} {operation}",
+                seconds=seconds,
+                **{"quire.outcome": outcome},
+                **({} if collection is None else {"db.collection.name": collection}),
+            )
 
     def _measure(self, operation: str, collection: str | None = None) -> _Measurement:
         return _Measurement(self.name, operation, collection, self._metrics, self._tracing)

@@ -11,20 +11,12 @@ parent's files alone. Start worker processes by spawning.
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
-from typing import Self, TypeVar
-from weakref import WeakValueDictionary
 
 import qdrant_edge as edge
 
-from quire.errors import Unavailable
 from quire.vectors.conditions import (
     checked_condition,
     checked_facet,
@@ -32,12 +24,12 @@ from quire.vectors.conditions import (
     checked_query,
     checked_selector,
 )
+from quire.vectors.edge_calls import EdgeCalls, breaking
+from quire.vectors.edge_copies import clone_collection
 from quire.vectors.edge_faults import faults
 from quire.vectors.edge_files import disk_bytes
-from quire.vectors.edge_memory import DROP_EVERY, drop_mapped_pages
 from quire.vectors.edge_reads import counted, retrieved, scrolled, searched
-from quire.vectors.edge_root import EdgeRoot
-from quire.vectors.edge_shards import OpenShard, OpenShards
+from quire.vectors.edge_streams import ids_of, streamed
 from quire.vectors.edge_templates import ENGINE_VERSION, index_operation
 from quire.vectors.edge_translate import to_filter, to_point
 from quire.vectors.port import (
@@ -45,6 +37,7 @@ from quire.vectors.port import (
     CollectionInfo,
     CollectionSpec,
     Condition,
+    CopyPath,
     FacetCount,
     HasId,
     IndexKind,
@@ -62,50 +55,20 @@ from quire.vectors.validation import (
     checked_points,
     collection_name,
     collection_spec,
+    differing_names,
     payload_key,
     point_id,
     point_ids,
 )
 
-T = TypeVar("T")
-
 _UPSERT_STEP = 256
 """Points in one engine call; more would hold the GIL for too long."""
 
-_THREADS = 6
-_SPECS_KEPT = 10_000
 
-
-class EdgeEngine:
+class EdgeEngine(EdgeCalls):
     """`VectorEngine` on qdrant-edge; make one with `await EdgeEngine.open(root, max_open=…)`."""
 
     name = "edge"
-
-    def __init__(self, root: EdgeRoot, max_open: int) -> None:
-        self._root = root
-        self._shards = OpenShards(root, max_open)
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="quire-edge")
-        self._writers: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._specs: OrderedDict[str, CollectionSpec] = OrderedDict()
-        self._pid = os.getpid()
-        self._closed = False
-
-    @classmethod
-    async def open(
-        cls,
-        root: Path,
-        *,
-        max_open: int,
-        lock_wait: float = 2.0,
-        min_free_bytes: int = 64 << 20,
-    ) -> Self:
-        """Take the root's lock, sweep what a crash left, and be ready.
-
-        `max_open` shards stay open (each takes a file descriptor, a thread and some 16 memory
-        maps). Raises `ConfigurationError` when another process has the root.
-        """
-        make = partial(EdgeRoot, root, lock_wait=lock_wait, min_free_bytes=min_free_bytes)
-        return cls(await asyncio.to_thread(make), max_open)
 
     async def create(self, collection: str, spec: CollectionSpec) -> None:
         """Clone the template of this specification; see `edge_root` for what a crash does."""
@@ -163,7 +126,9 @@ class EdgeEngine:
 
         return await self._read(collection, read)
 
-    async def upsert(self, collection: str, points: Sequence[Point]) -> None:
+    async def upsert(
+        self, collection: str, points: Sequence[Point], *, as_read: bool = False
+    ) -> None:
         """Write the batch in steps, none of another writer in between."""
 
         def write(shard: edge.EdgeShard) -> None:
@@ -172,7 +137,9 @@ class EdgeEngine:
                 shard.update(edge.UpdateOperation.upsert_points(step))
 
         spec = await self._spec(collection)
-        checked = await self._run(partial(checked_points, points, spec))
+        checked = points
+        if not as_read:
+            checked = await self._run(partial(checked_points, points, spec))
         if checked:
             await self._write(collection, write, points=len(checked))
 
@@ -194,19 +161,23 @@ class EdgeEngine:
     ) -> None:
         """Merge fields in, always by filter: by ids the engine stops at the first unknown one."""
         await self._spec(collection)
-        checked_payload(payload)
+        fields = dict(checked_payload(payload))
         operation = edge.UpdateOperation.set_payload_by_filter(
-            to_filter(checked_selector(selector)), dict(payload)
+            to_filter(checked_selector(selector)), fields
         )
         await self._write(collection, lambda shard: shard.update(operation))
 
     async def retrieve(
-        self, collection: str, ids: Sequence[PointId], *, with_vectors: bool = False
+        self,
+        collection: str,
+        ids: Sequence[PointId],
+        *,
+        with_payload: bool = True,
+        with_vectors: bool = False,
     ) -> Sequence[Record]:
         """The points with these ids, in steps."""
-
         wanted = point_ids(ids)
-        return await self._read(collection, partial(retrieved, wanted, with_vectors))
+        return await self._read(collection, partial(retrieved, wanted, with_payload, with_vectors))
 
     async def query(self, collection: str, query: Query) -> Sequence[ScoredRecord]:
         """Search; both vectors together are ranked by the engine and fused by `fusion`."""
@@ -223,12 +194,49 @@ class EdgeEngine:
         with_vectors: bool = False,
     ) -> RecordPage:
         """A page in id order, read in steps."""
-
         checked_page(limit)
-        start = None if cursor is None else point_id(cursor, "cursor")
-        condition = _filter(filter)
-        call = partial(scrolled, condition, start, limit, with_vectors)
+        call = partial(scrolled, _filter(filter), _start(cursor), limit, with_vectors)
         return await self._read(collection, call)
+
+    def stream(
+        self,
+        collection: str,
+        *,
+        filter: Condition | None = None,
+        cursor: PointId | None = None,
+    ) -> AsyncGenerator[Sequence[Record], None]:
+        """Page by page, one of them read ahead."""
+        collection_name(collection)
+        return streamed(partial(self._read, collection), _filter(filter), _start(cursor))
+
+    def ids(
+        self,
+        collection: str,
+        *,
+        filter: Condition | None = None,
+        cursor: PointId | None = None,
+    ) -> AsyncGenerator[Sequence[PointId], None]:
+        """Pages of ids alone."""
+        collection_name(collection)
+        return ids_of(partial(self._read, collection), _filter(filter), _start(cursor))
+
+    async def copy(self, source: str, target: str) -> CopyPath:
+        """Clone the source's files; it goes on being read, and written once that is done."""
+        differing_names(source, target)
+        async with AsyncExitStack() as stack:
+            for name in sorted((source, target)):  # so that two copies never wait for each other
+                await stack.enter_async_context(self._writing(name))
+            await self._whole(partial(clone_collection, self._root, self._shards, source, target))
+            self._specs.pop(target, None)
+        return CopyPath.CLONE
+
+    async def begin_filling(self, collection: str) -> None:
+        """Nothing to put off: this engine indexes nothing by itself."""
+        await self._spec(collection)
+
+    async def end_filling(self, collection: str) -> None:
+        """Nothing was put off."""
+        await self._spec(collection)
 
     async def count(
         self, collection: str, filter: Condition | None = None, *, exact: bool = True
@@ -260,26 +268,15 @@ class EdgeEngine:
             if not needs_index(spec, key, kind):
                 return
             self._root.require_room()
-            with self._shards.lease(name) as shard, _breaking(shard), faults(name):
+            with self._shards.lease(name) as shard, breaking(shard), faults(name):
                 shard.engine.update(index_operation(key, kind))
             self._root.remember_indexes(name, with_index(spec, key, kind))
 
     async def flush(self, collection: str) -> None:
         """Have everything written survive a power cut."""
-
-        def flush() -> None:
-            with self._shards.lease(collection) as shard, faults(collection):
-                if shard.clean and shard.sealed:
-                    return
-                shard.engine.flush()
-                if not shard.sealed:
-                    self._root.seal(collection)
-                    shard.sealed = True
-                shard.clean = True
-
         collection_name(collection)
         async with self._writing(collection):
-            await self._run(flush)
+            await self._run(partial(self._shards.flush, collection))
 
     async def release(self, collection: str) -> None:
         """Close the shard, once nobody uses it."""
@@ -296,85 +293,9 @@ class EdgeEngine:
         self._require_open()
         return f"qdrant-edge {ENGINE_VERSION}"
 
-    async def close(self) -> None:
-        """Close every shard and give the root up."""
-        if self._closed:
-            return
-        self._closed = True
-        await asyncio.to_thread(self._close)
 
-    def _close(self) -> None:
-        self._pool.shutdown(wait=True)
-        try:
-            self._shards.close()
-        finally:
-            self._root.close()
-
-    async def _spec(self, name: str) -> CollectionSpec:
-        collection_name(name)
-        spec = self._specs.get(name)
-        if spec is None:
-            spec = await self._run(partial(self._root.spec, name))
-            self._specs[name] = spec
-            if len(self._specs) > _SPECS_KEPT:
-                self._specs.popitem(last=False)
-        return spec
-
-    async def _read(self, name: str, call: Callable[[edge.EdgeShard], T]) -> T:
-        def read() -> T:
-            with self._shards.lease(name) as shard, faults(name):
-                return call(shard.engine)
-
-        collection_name(name)
-        return await self._run(read)
-
-    async def _write(
-        self, name: str, call: Callable[[edge.EdgeShard], None], *, points: int = 0
-    ) -> None:
-        def write() -> None:
-            with self._shards.lease(name) as shard, _breaking(shard), faults(name):
-                self._root.require_room()
-                if not shard.marked:
-                    self._root.mark_written(name)
-                    shard.marked = True
-                shard.clean = False
-                call(shard.engine)
-                shard.written += points
-                if shard.written >= DROP_EVERY:
-                    drop_mapped_pages(self._root.shard_path(name), only=b"")
-                    shard.written = 0
-
-        async with self._writing(name):
-            await self._run(write)
-
-    @asynccontextmanager
-    async def _writing(self, name: str) -> AsyncIterator[None]:
-        # Weakly kept: a lock lives as long as somebody holds it or waits for it.
-        lock = self._writers.get(name)
-        if lock is None:
-            lock = self._writers[name] = asyncio.Lock()
-        async with lock:
-            yield
-
-    async def _run(self, call: Callable[[], T]) -> T:
-        self._require_open()
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
-
-    def _require_open(self) -> None:
-        if self._pid != os.getpid():
-            raise Unavailable("The embedded engine is the parent process's; it survives no fork.")
-        if self._closed:
-            raise Unavailable("The embedded engine is closed.")
-
-
-@contextmanager
-def _breaking(shard: OpenShard) -> Iterator[None]:
-    """After a failed write the shard is closed and loaded again, from its log."""
-    try:
-        yield
-    except BaseException:
-        shard.broken = True
-        raise
+def _start(cursor: PointId | None) -> PointId | None:
+    return None if cursor is None else point_id(cursor, "cursor")
 
 
 def _filter(condition: Condition | None) -> edge.Filter | None:

@@ -20,14 +20,10 @@ _STEP = 256
 """Records in one engine call; it holds the GIL meanwhile."""
 
 
-def retrieved(ids: Sequence[PointId], with_vectors: bool, shard: edge.EdgeShard) -> list[Record]:
-    """The points with these ids, in their order."""
-    return _retrieved(shard, ids, True, with_vectors)
-
-
-def _retrieved(
-    shard: edge.EdgeShard, ids: Sequence[PointId], with_payload: bool, with_vectors: bool
+def retrieved(
+    ids: Sequence[PointId], with_payload: bool, with_vectors: bool, shard: edge.EdgeShard
 ) -> list[Record]:
+    """The points with these ids, in their order."""
     return [
         from_record(record)
         for start in range(0, len(ids), _STEP)
@@ -59,6 +55,18 @@ def scrolled(
         offset = None if following is None else from_id(following)
         if offset is None or len(records) >= limit:
             return RecordPage(records, offset)
+
+
+def listed(
+    condition: edge.Filter | None, start: PointId | None, limit: int, shard: edge.EdgeShard
+) -> tuple[list[PointId], PointId | None]:
+    """One page of ids in their order, and where the next one begins."""
+    page, following = shard.scroll(
+        edge.ScrollRequest(
+            offset=start, limit=limit, filter=condition, with_payload=False, with_vector=False
+        )
+    )
+    return [from_id(r.id) for r in page], None if following is None else from_id(following)
 
 
 def counted(request: edge.FacetRequest, shard: edge.EdgeShard) -> list[FacetCount]:
@@ -96,7 +104,7 @@ def _fused(query: Query, shard: edge.EdgeShard) -> list[ScoredRecord]:
     page = dict(fused_page(query, dense, sparse))
     if not page:
         return []
-    found = _retrieved(shard, [*page], query.with_payload, query.with_vectors)
+    found = retrieved([*page], query.with_payload, query.with_vectors, shard)
     records = {record.id: record for record in found}
     return [
         ScoredRecord(r.id, r.payload, r.dense, r.sparse, score)

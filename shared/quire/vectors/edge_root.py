@@ -26,6 +26,10 @@ written and synced. From then on the engine's own write-ahead log and flush prot
 shard, and nothing here ever replaces it. Within one boot nothing is replaced either, whatever an
 error says: the files are as they were written, so the fault is another (memory, descriptors).
 
+*Copying* clones a shard that was just flushed into `temporary`, seals the clone there, and renames
+it into place; what was in that place goes the way of the dropped just before. A kill leaves the old
+collection, none, or the whole copy.
+
 *Dropping* renames into `trash`, syncs, removes. A kill half way leaves trash, never half a shard.
 """
 
@@ -40,6 +44,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -112,20 +117,36 @@ class EdgeRoot:
 
     def lay(self, name: str, spec: CollectionSpec) -> None:
         """Make an empty collection, or leave the one that has the name by now."""
-        home = self._home(name)
+        with self.draft() as draft:
+            self.templates.clone(spec, draft / "shard")
+            self._write_card(draft, spec)
+            with contextlib.suppress(FileExistsError):
+                self.place(draft, name)
+
+    @contextmanager
+    def draft(self) -> Iterator[Path]:
+        """A directory for a collection in the making, gone at the end unless it was placed."""
         draft = self._temporary / uuid.uuid4().hex
         draft.mkdir(mode=0o700)
         try:
-            self.templates.clone(spec, draft / "shard")
-            self._write_card(draft, spec)
-            if not home.parent.exists():
-                home.parent.mkdir(mode=0o700, exist_ok=True)
-                sync_path(self._collections)
-            with contextlib.suppress(FileExistsError):
-                _rename_new(draft, home)
-            sync_path(home.parent)
+            yield draft
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+    def seal_draft(self, draft: Path, spec: CollectionSpec) -> None:
+        """Make a drafted collection of a shard that is there: sealed, before it has a name."""
+        self._write_card(draft, spec)
+        (draft / "written").touch(mode=0o600)
+        _seal(draft)
+
+    def place(self, draft: Path, name: str) -> None:
+        """Give a drafted collection its name; `FileExistsError` when there is one by that name."""
+        home = self._home(name)
+        if not home.parent.exists():
+            home.parent.mkdir(mode=0o700, exist_ok=True)
+            sync_path(self._collections)
+        _rename_new(draft, home)
+        sync_path(home.parent)
 
     def remember_indexes(self, name: str, spec: CollectionSpec) -> None:
         """Keep the indexes made later, so that they are known before the shard is open."""
@@ -143,10 +164,7 @@ class EdgeRoot:
 
     def seal(self, name: str) -> None:
         """Sync the whole shard; the engine must have flushed it."""
-        home = self._home(name)
-        sync_tree(home)
-        write_synced(home / "sealed", b"")
-        sync_path(home)
+        _seal(self._home(name))
 
     def is_doubtful(self, name: str) -> bool:
         """Whether a power cut may have torn the shard: unsealed, and of another boot."""
@@ -202,10 +220,10 @@ class EdgeRoot:
         for path in self._trash.iterdir():
             shutil.rmtree(path, ignore_errors=True)
 
-    def require_room(self) -> None:
+    def require_room(self, for_bytes: int = 0) -> None:
         """Refuse to write to a nearly full disk, where a memory map would kill the process."""
         status = os.statvfs(self.root)
-        if status.f_bavail * status.f_frsize < self._min_free_bytes:
+        if status.f_bavail * status.f_frsize < self._min_free_bytes + for_bytes:
             raise StorageFull(
                 f"Less than {self._min_free_bytes >> 20} MiB is free where collections are kept."
             )
@@ -239,6 +257,12 @@ def _spec_from_json(card: dict[str, Any]) -> CollectionSpec:
         distance=Distance(card["distance"]),
         indexes={key: IndexKind(kind) for key, kind in card["indexes"].items()},
     )
+
+
+def _seal(home: Path) -> None:
+    sync_tree(home)
+    write_synced(home / "sealed", b"")
+    sync_path(home)
 
 
 def _rename_new(draft: Path, home: Path) -> None:

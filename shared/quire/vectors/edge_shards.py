@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
+from pathlib import Path
 
 import qdrant_edge as edge
 import structlog
@@ -138,6 +139,23 @@ class OpenShards:
         """Close the shard and take its collection away, with nobody in between."""
         with self._alone(name):
             self._root.discard(name)
+
+    def replace(self, name: str, draft: Path) -> None:
+        """Put a drafted collection in the place of this one, with nobody in between."""
+        with self._alone(name):
+            self._root.discard(name)
+            self._root.place(draft, name)
+
+    def flush(self, name: str) -> None:
+        """Have everything written to the shard survive a power cut."""
+        with self.lease(name) as shard, faults(name):
+            if shard.clean and shard.sealed:
+                return
+            shard.engine.flush()
+            if not shard.sealed:
+                self._root.seal(name)
+                shard.sealed = True
+            shard.clean = True
 
     def close(self) -> None:
         """Close every shard; waits for those in use."""

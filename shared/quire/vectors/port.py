@@ -7,7 +7,7 @@ within tolerance, same errors (`quire.errors`); the contract suite in `tests/con
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -87,7 +87,8 @@ class Point:
 class Record:
     """What is read back; vectors only when asked for. UUIDs come in their canonical form.
 
-    Vectors are 32-bit floats, here widened; under cosine they come back normalised. A vector that
+    Vectors are 32-bit floats, here widened; under cosine they come back normalised. What was read
+    and is written again, to whichever engine, is the same to the last bit. A vector that
     the point does not have is None, whether asked for or not.
     """
 
@@ -198,6 +199,13 @@ class FacetCount:
     count: int
 
 
+class CopyPath(StrEnum):
+    """How a collection was copied as a whole."""
+
+    CLONE = "clone"  # file by file, each compared by its sha256
+    SNAPSHOT = "snapshot"  # the server's own, which checks its sha256
+
+
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
     name: str
@@ -231,8 +239,13 @@ class VectorEngine(Protocol):
 
     async def info(self, collection: str) -> CollectionInfo: ...
 
-    async def upsert(self, collection: str, points: Sequence[Point]) -> None:
-        """Write at most MAX_BATCH points; when it returns they survive a kill of any process."""
+    async def upsert(
+        self, collection: str, points: Sequence[Point], *, as_read: bool = False
+    ) -> None:
+        """Write at most MAX_BATCH points; when it returns they survive a kill of any process.
+
+        With `as_read` an engine gave them, for a collection laid alike: they are not checked again.
+        """
         ...
 
     async def delete(self, collection: str, selector: Sequence[PointId] | Condition) -> None:
@@ -249,7 +262,12 @@ class VectorEngine(Protocol):
         ...
 
     async def retrieve(
-        self, collection: str, ids: Sequence[PointId], *, with_vectors: bool = False
+        self,
+        collection: str,
+        ids: Sequence[PointId],
+        *,
+        with_payload: bool = True,
+        with_vectors: bool = False,
     ) -> Sequence[Record]:
         """The points with these ids, in the order asked; unknown ids are left out."""
         ...
@@ -268,6 +286,49 @@ class VectorEngine(Protocol):
         with_vectors: bool = False,
     ) -> RecordPage:
         """One page in id order; the cursor stays valid while points are written and removed."""
+        ...
+
+    def stream(
+        self,
+        collection: str,
+        *,
+        filter: Condition | None = None,
+        cursor: PointId | None = None,
+    ) -> AsyncGenerator[Sequence[Record], None]:
+        """All points from a cursor on, in id order, whole, the quickest way the engine knows.
+
+        In batches of at most 512, some of them read ahead; close it when it is not read to its
+        end. What is written or removed meanwhile may or may not be seen.
+        """
+        ...
+
+    def ids(
+        self,
+        collection: str,
+        *,
+        filter: Condition | None = None,
+        cursor: PointId | None = None,
+    ) -> AsyncGenerator[Sequence[PointId], None]:
+        """The ids of all points from a cursor on, in their order, in batches of at most 1,000."""
+        ...
+
+    async def copy(self, source: str, target: str) -> CopyPath | None:
+        """Make `target` a copy of `source`, indexes and all, verified by checksum.
+
+        None where this engine cannot; then the points are to be streamed, and `target` is as it
+        was or, where that was found out late, gone. What `target` was before is replaced; nobody
+        may use it meanwhile. A copy that broke off may leave something under `target`, to be
+        dropped or copied anew. The source may be read and written; the copy is then one of its
+        states in between.
+        """
+        ...
+
+    async def begin_filling(self, collection: str) -> None:
+        """Put off what would slow many writes down (the server's indexing); again is no error."""
+        ...
+
+    async def end_filling(self, collection: str) -> None:
+        """Catch up on it, in the background; again is no error."""
         ...
 
     async def count(

@@ -12,15 +12,13 @@ remove, is removed by hand.
 
 from __future__ import annotations
 
-import asyncio
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from typing import Any, Self, TypeVar
-from weakref import WeakValueDictionary
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import replace
 
 from qdrant_client import models
 
-from quire.errors import CollectionNotFound, Conflict, QuireError
+from quire.errors import Conflict, QuireError, VerificationFailed
+from quire.vectors import server_copies
 from quire.vectors.conditions import (
     checked_condition,
     checked_facet,
@@ -34,6 +32,8 @@ from quire.vectors.port import (
     CollectionInfo,
     CollectionSpec,
     Condition,
+    CopyPath,
+    Distance,
     FacetCount,
     HasId,
     IndexKind,
@@ -45,72 +45,27 @@ from quire.vectors.port import (
     RecordPage,
     ScoredRecord,
 )
-from quire.vectors.server_connection import Connection
+from quire.vectors.server_calls import ServerCalls
 from quire.vectors.server_points import retrieved, scrolled, searched, upserted
-from quire.vectors.server_translate import collection_options, from_info, to_filter, to_schema
+from quire.vectors.server_streams import ids_of, streamed
+from quire.vectors.server_translate import collection_options, to_filter, to_schema
 from quire.vectors.specs import needs_index, require_same, with_index
 from quire.vectors.validation import (
     checked_payload,
     checked_points,
     collection_name,
     collection_spec,
+    differing_names,
     payload_key,
     point_id,
     point_ids,
 )
 
-T = TypeVar("T")
 
-_SPECS_KEPT = 10_000
-
-
-class QdrantEngine:
+class QdrantEngine(ServerCalls):
     """`VectorEngine` on a Qdrant server; make one with `await QdrantEngine.open(url, …)`."""
 
     name = "qdrant"
-
-    def __init__(self, connection: Connection, *, cluster: dict[str, Any] | None = None) -> None:
-        self._server = connection
-        self._cluster = cluster or {}
-        self._specs: OrderedDict[str, CollectionSpec] = OrderedDict()
-        self._creating: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._tasks: set[asyncio.Task[Any]] = set()
-
-    @classmethod
-    async def open(
-        cls,
-        url: str,
-        *,
-        api_key: str | None = None,
-        grpc_port: int | None = None,
-        timeout: float = 30.0,  # noqa: ASYNC109 - of each request, by the transports
-        prefix: str = "",
-        replication_factor: int | None = None,
-        write_consistency_factor: int | None = None,
-        shard_number: int | None = None,
-    ) -> Self:
-        """Prepare to talk to a server, which need not be up yet.
-
-        `prefix` is put before the names of collections on the server, to tell Quire's from others.
-        With `grpc_port`, upserts go by gRPC. The last three are for collections that `create` makes
-        on a cluster; what is not given is the server's default.
-        """
-        cluster = {
-            "replication_factor": replication_factor,
-            "write_consistency_factor": write_consistency_factor,
-            "shard_number": shard_number,
-        }
-        return cls(
-            Connection.to(
-                url, api_key=api_key, grpc_port=grpc_port, timeout=timeout, prefix=prefix
-            ),
-            cluster={key: value for key, value in cluster.items() if value is not None},
-        )
-
-    @classmethod
-    def in_memory(cls) -> Self:
-        """The test double: everything in this process, gone with it."""
-        return cls(Connection.in_memory())
 
     async def create(self, collection: str, spec: CollectionSpec) -> None:
         """Make the collection with its indexes; what a broken-off attempt left is completed."""
@@ -135,6 +90,9 @@ class QdrantEngine:
             self._remember(name, present)
 
     async def _create_bare(self, name: str, spec: CollectionSpec) -> bool:
+        if self._server.local and spec.distance is Distance.COSINE:
+            # Local mode normalises what is normalised again, and changes last bits by it.
+            spec = replace(spec, distance=Distance.DOT)
         options = collection_options(spec)
         try:
             with self._server.answers(name):
@@ -157,9 +115,13 @@ class QdrantEngine:
         """Delete the collection, if there is one."""
         collection_name(collection)
         async with self._alone(collection):
-            self._specs.pop(collection, None)
-            with self._server.answers(collection):
-                await self._server.client.delete_collection(self._server.on_server(collection))
+            await self._drop(collection)
+
+    async def _drop(self, name: str) -> None:
+        self._specs.pop(name, None)
+        await server_copies.forgotten(self._server, name)
+        with self._server.answers(name):
+            await self._server.client.delete_collection(self._server.on_server(name))
 
     async def exists(self, collection: str) -> bool:
         """Whether the server has it."""
@@ -189,9 +151,12 @@ class QdrantEngine:
             indexes=spec.indexes,
         )
 
-    async def upsert(self, collection: str, points: Sequence[Point]) -> None:
+    async def upsert(
+        self, collection: str, points: Sequence[Point], *, as_read: bool = False
+    ) -> None:
         """Write the batch in one request, which the server logs as one."""
-        checked = checked_points(points, await self._spec(collection))
+        spec = await self._spec(collection)
+        checked = points if as_read else checked_points(points, spec)
         if not checked:
             return
         await upserted(self._server, collection, checked)
@@ -215,21 +180,32 @@ class QdrantEngine:
     ) -> None:
         """Merge fields in, always by filter: by ids the server stops at the first unknown one."""
         await self._spec(collection)
-        checked_payload(payload)
+        fields = dict(checked_payload(payload))
         selected = models.FilterSelector(filter=to_filter(checked_selector(selector)))
         with self._server.answers(collection):
             await self._server.client.set_payload(
-                self._server.on_server(collection), dict(payload), selected, wait=True
+                self._server.on_server(collection), fields, selected, wait=True
             )
-            if self._server.local and (nulls := [k for k, v in payload.items() if v is None]):
+            if self._server.local and (nulls := [k for k, v in fields.items() if v is None]):
                 await self._server.client.delete_payload(collection, nulls, selected)
 
     async def retrieve(
-        self, collection: str, ids: Sequence[PointId], *, with_vectors: bool = False
+        self,
+        collection: str,
+        ids: Sequence[PointId],
+        *,
+        with_payload: bool = True,
+        with_vectors: bool = False,
     ) -> Sequence[Record]:
         """The points with these ids, in their order."""
         await self._spec(collection)
-        return await retrieved(self._server, collection, point_ids(ids), with_vectors=with_vectors)
+        return await retrieved(
+            self._server,
+            collection,
+            point_ids(ids),
+            with_payload=with_payload,
+            with_vectors=with_vectors,
+        )
 
     async def query(self, collection: str, query: Query) -> Sequence[ScoredRecord]:
         """Search; both vectors together are ranked by the server and fused by `fusion`."""
@@ -248,9 +224,72 @@ class QdrantEngine:
         """A page in id order."""
         collection_name(collection)
         checked_page(limit)
-        start = None if cursor is None else point_id(cursor, "cursor")
-        condition = _filter(filter)
+        start, condition = _start(cursor), _filter(filter)
         return await scrolled(self._server, collection, condition, start, limit, with_vectors)
+
+    def stream(
+        self,
+        collection: str,
+        *,
+        filter: Condition | None = None,
+        cursor: PointId | None = None,
+    ) -> AsyncGenerator[Sequence[Record], None]:
+        """Read by ids, several batches at a time; see `server_streams`."""
+        collection_name(collection)
+        return streamed(self._server, collection, _filter(filter), _start(cursor))
+
+    def ids(
+        self,
+        collection: str,
+        *,
+        filter: Condition | None = None,
+        cursor: PointId | None = None,
+    ) -> AsyncGenerator[Sequence[PointId], None]:
+        """Pages of ids alone."""
+        collection_name(collection)
+        return ids_of(self._server, collection, _filter(filter), _start(cursor))
+
+    async def copy(self, source: str, target: str) -> CopyPath | None:
+        """Through a snapshot, where one node holds everything; goes on when the caller gives up.
+
+        None as well when the server does not reach itself under our address for it.
+        """
+        differing_names(source, target)
+        return await self._to_the_end(self._copy(source, target))
+
+    async def _copy(self, source: str, target: str) -> CopyPath | None:
+        spec = await self._spec(source, fresh=True)
+        if not await server_copies.is_single(self._server):
+            return None
+        async with self._alone(target):
+            await self._drop(target)
+            before = await self.count(source)
+            # The server names snapshots by the second: two of one source would be one file.
+            async with self._alone(f"{source}/snapshots"):
+                if not await server_copies.copied(self._server, source, target):
+                    return None
+            there, after = await self.count(target), await self.count(source)
+            same = await self._spec(target, fresh=True) == spec
+        # Between two counts that differ somebody wrote, and any number may be right.
+        if not same or (before == after != there):
+            await self.drop(target)
+            raise VerificationFailed(
+                f"The copy of collection {source} has {there} points, not {before}.",
+                collection=source,
+            )
+        return CopyPath.SNAPSHOT
+
+    async def begin_filling(self, collection: str) -> None:
+        """Put indexing off."""
+        await self._spec(collection)
+        if not self._server.local:
+            await server_copies.begin_filling(self._server, collection)
+
+    async def end_filling(self, collection: str) -> None:
+        """Have the server index, in the background."""
+        await self._spec(collection)
+        if not self._server.local:
+            await server_copies.end_filling(self._server, collection)
 
     async def count(
         self, collection: str, filter: Condition | None = None, *, exact: bool = True
@@ -320,42 +359,9 @@ class QdrantEngine:
         with self._server.answers():
             return f"qdrant {(await self._server.client.info()).version}"
 
-    async def close(self) -> None:
-        """Finish creations under way and close the connections."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.close()
 
-    async def _spec(self, name: str, *, fresh: bool = False) -> CollectionSpec:
-        collection_name(name)
-        known = self._specs.get(name)
-        if known is not None and (self._server.local or not fresh):
-            return known
-        with self._server.answers(name):
-            spec = from_info(await self._server.client.get_collection(self._server.on_server(name)))
-        if spec is None:
-            raise CollectionNotFound(f"Collection {name} is not one of Quire's.", collection=name)
-        self._remember(name, spec)
-        return spec
-
-    def _remember(self, name: str, spec: CollectionSpec) -> None:
-        self._specs[name] = spec
-        # In memory this is the only place that knows the indexes.
-        if len(self._specs) > _SPECS_KEPT and not self._server.local:
-            self._specs.popitem(last=False)
-
-    def _alone(self, name: str) -> asyncio.Lock:
-        # Weakly kept: a lock lives as long as somebody holds it or waits for it.
-        lock = self._creating.get(name)
-        if lock is None:
-            lock = self._creating[name] = asyncio.Lock()
-        return lock
-
-    async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run to the end even when the caller gives up, so that nothing is left half done."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+def _start(cursor: PointId | None) -> PointId | None:
+    return None if cursor is None else point_id(cursor, "cursor")
 
 
 def _filter(condition: Condition | None) -> models.Filter | None:

@@ -1,4 +1,4 @@
-"""The ways to a Qdrant server: the client, gRPC for writing, plain HTTP for reading in bulk."""
+"""The ways to a Qdrant server: the client, gRPC for writing, plain HTTP for bulk and copies."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Connection:
     http: httpx.AsyncClient | None = None
     prefix: str = ""
     timeout: float = 30.0
+    api_key: str | None = None
     closed: bool = False
 
     @classmethod
@@ -46,7 +47,7 @@ class Connection:
                 writer = AsyncQdrantClient(**options, grpc_port=grpc_port, prefer_grpc=True)
         headers = {"api-key": api_key} if api_key else None
         http = httpx.AsyncClient(base_url=url, timeout=timeout, headers=headers)
-        return cls(client, writer, http, prefix, timeout)
+        return cls(client, writer, http, prefix, timeout, api_key)
 
     @classmethod
     def in_memory(cls) -> Self:

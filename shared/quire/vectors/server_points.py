@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+import httpx
 import orjson
 from qdrant_client import grpc as pb
 from qdrant_client import models
@@ -58,15 +60,25 @@ async def retrieved(
     """The points with these ids, in their order."""
     found: dict[PointId, Record] = {}
     for start in range(0, len(ids), _READ_STEP):
+        step = list(ids[start : start + _READ_STEP])
+        records = await _retrieved(server, name, step, with_payload, with_vectors)
+        found.update((record.id, record) for record in records)
+    return [found[identity] for identity in ids if identity in found]
+
+
+async def _retrieved(
+    server: Connection, name: str, ids: list[PointId], with_payload: bool, with_vectors: bool
+) -> Iterable[Record]:
+    target = server.on_server(name)
+    if server.http is None:
         with server.answers(name):
             records = await server.client.retrieve(
-                server.on_server(name),
-                list(ids[start : start + _READ_STEP]),
-                with_payload=with_payload,
-                with_vectors=with_vectors,
+                target, ids, with_payload=with_payload, with_vectors=with_vectors
             )
-        found.update((record.id, record) for record in map(from_record, records))
-    return [found[identity] for identity in ids if identity in found]
+        return map(from_record, records)
+    body = {"ids": ids, "with_payload": with_payload, "with_vector": with_vectors}
+    found = await answered(server, "POST", f"/collections/{target}/points", body, name)
+    return map(from_json, found)
 
 
 async def scrolled(
@@ -77,30 +89,76 @@ async def scrolled(
     limit: int,
     with_vectors: bool,
 ) -> RecordPage:
-    """One page in id order; past the client's models, because a copy spends its time here."""
-    target = server.on_server(name)
+    """One page in id order."""
     if server.http is None:
         with server.answers(name):
             records, following = await server.client.scroll(
-                target, condition, limit, offset=start, with_vectors=with_vectors
+                server.on_server(name), condition, limit, offset=start, with_vectors=with_vectors
             )
         page = [from_record(record) for record in records]
         return RecordPage(page, None if following is None else from_id(following))
+    found = await _scrolled(
+        server, name, condition, start, limit, with_payload=True, with_vector=with_vectors
+    )
+    return RecordPage([from_json(r) for r in found["points"]], found["next_page_offset"])
+
+
+async def listed(
+    server: Connection,
+    name: str,
+    condition: models.Filter | None,
+    start: PointId | None,
+    limit: int,
+) -> tuple[list[PointId], PointId | None]:
+    """One page of ids in their order, and where the next one begins."""
+    if server.http is None:
+        page = await scrolled(server, name, condition, start, limit, False)
+        return [record.id for record in page.records], page.next_cursor
+    found = await _scrolled(
+        server, name, condition, start, limit, with_payload=False, with_vector=False
+    )
+    return [point["id"] for point in found["points"]], found["next_page_offset"]
+
+
+async def _scrolled(
+    server: Connection,
+    name: str,
+    condition: models.Filter | None,
+    start: PointId | None,
+    limit: int,
+    **parts: bool,
+) -> Any:
     body = {
         "limit": limit,
         "offset": start,
         "filter": condition and condition.model_dump(mode="json", exclude_none=True),
-        "with_payload": True,
-        "with_vector": with_vectors,
+        **parts,
     }
+    path = f"/collections/{server.on_server(name)}/points/scroll"
+    return await answered(server, "POST", path, body, name)
+
+
+async def answered(
+    server: Connection,
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None,
+    name: str | None = None,
+    *,
+    patient: bool = False,
+) -> Any:
+    """The server's result, past the client's models, because a copy spends its time there.
+
+    `patient` waits for as long as the server works.
+    """
+    assert server.http is not None  # noqa: S101 - local mode has no such thing
+    timeout = httpx.Timeout(server.timeout, read=None) if patient else httpx.USE_CLIENT_DEFAULT
+    content = None if body is None else orjson.dumps(body)
     with server.answers(name):
-        response = await server.http.post(
-            f"/collections/{target}/points/scroll", content=orjson.dumps(body)
-        )
+        response = await server.http.request(method, path, content=content, timeout=timeout)
     if response.status_code != 200:
         raise refusal(response.status_code, response.text[:200], name)
-    result = orjson.loads(response.content)["result"]
-    return RecordPage([from_json(r) for r in result["points"]], result["next_page_offset"])
+    return orjson.loads(response.content)["result"]
 
 
 async def searched(server: Connection, name: str, query: Query) -> list[ScoredRecord]:

@@ -2,7 +2,8 @@
 
 The engines disagree on bad input (one keeps NaN, one applies half a batch, one dies), so none ever
 sees any. What passes comes out in one canonical form: UUIDs lower-case and hyphenated, a repeated
-id only once (the last wins, as in all engines), vectors as lists that stay finite as 32-bit floats.
+id only once (the last wins, as in all engines), vectors as lists that stay finite as 32-bit floats
+and are normalised under cosine, payload numbers as `floats` has them: bit by bit what is read back.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from quire.errors import InvalidInput, LimitExceeded
+from quire.vectors.floats import settled
 from quire.vectors.port import (
     MAX_BATCH,
     MAX_IDS,
@@ -35,6 +37,9 @@ MAX_DEPTH = 32
 
 MAX_MAGNITUDE = 1e15
 """Dot products and squared distances of larger values overflow 32-bit floats."""
+
+_UNIT_TOLERANCE = 5e-7
+"""How far the square of a length may be from 1; the engines' own bound is twice that."""
 
 _UINT64 = 2**64 - 1
 _UINT32 = 2**32 - 1
@@ -56,6 +61,12 @@ def collection_name(name: str) -> str:
             field="collection",
         )
     return name
+
+
+def differing_names(source: str, target: str) -> None:
+    """Check the names of a copy's two collections."""
+    if collection_name(source) == collection_name(target):
+        raise InvalidInput("A collection cannot be copied onto itself.", field="target")
 
 
 def collection_spec(spec: CollectionSpec) -> CollectionSpec:
@@ -112,7 +123,7 @@ def point_ids(values: Sequence[PointId], field: str = "ids") -> list[PointId]:
 
 
 def checked_points(points: Sequence[Point], spec: CollectionSpec) -> list[Point]:
-    """The points in canonical form, or the first reason why none of them may be written."""
+    """The points as every engine will give them back, or the first reason why none is written."""
     if len(points) > MAX_BATCH:
         raise LimitExceeded(
             f"{len(points)} points in one batch; the most is {MAX_BATCH}.",
@@ -128,8 +139,8 @@ def checked_points(points: Sequence[Point], spec: CollectionSpec) -> list[Point]
         sparse = None
         if point.sparse is not None:
             sparse = sparse_vector(point.sparse, f"{field}.sparse")
-        checked_payload(point.payload, f"{field}.payload")
-        checked[identity] = vector, sparse, point.payload
+        payload = checked_payload(point.payload, f"{field}.payload")
+        checked[identity] = vector, sparse, payload
     vectors = dense.check()
     return [
         Point(identity, None if row is None else vectors[row], sparse, payload)
@@ -202,14 +213,16 @@ class _Dense:
                 "The vector is all zeros; cosine similarity is not defined for it.",
                 field=self._fields[int((~nonzero).argmax())],
             )
-        with np.errstate(over="ignore", under="ignore"):
-            squares = np.einsum("ij,ij->i", matrix, matrix)
-        # Engines leave very short vectors unnormalised and overflow on very long ones; only the
-        # direction counts here, so such a vector is scaled first.
-        for row in np.nonzero((squares < 1e-6) | (squares > 1e30))[0]:
-            wide = matrix[row].astype(np.float64)
-            wide /= np.abs(wide).max()
-            self._vectors[row] = (wide / np.sqrt(wide @ wide)).tolist()
+        # Engines normalise too, each with the last bits of its own machine; what is normalised
+        # they leave alone. So it is done here, and the same points are the same bits everywhere.
+        squares = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)
+        rows = np.nonzero(np.abs(squares - 1) > _UNIT_TOLERANCE)[0]
+        if not rows.size:
+            return
+        wide = matrix[rows].astype(np.float64)
+        wide /= np.sqrt(squares[rows])[:, None]
+        for row, vector in zip(rows.tolist(), wide.astype(np.float32).tolist(), strict=True):
+            self._vectors[row] = vector
 
 
 def sparse_vector(sparse: SparseVector, field: str) -> SparseVector:
@@ -264,11 +277,11 @@ def _check_sparse(indices: list[Any], values: list[Any], field: str) -> None:
 
 
 def checked_payload(payload: Mapping[str, Any], field: str = "payload") -> Mapping[str, Any]:
-    """Check that a payload is JSON that every engine gives back as it came."""
+    """The payload, if it is JSON that every engine gives back; its numbers as they will stay."""
     if not isinstance(payload, Mapping):
         raise InvalidInput(f"The payload is {_kind(payload)}; it must be an object.", field=field)
     _check_object(payload, field, 0)
-    return payload
+    return settled(payload)
 
 
 def _check_object(values: Mapping[str, Any], field: str, depth: int) -> None:
