@@ -8,9 +8,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quire.errors import BodyTooLarge, InvalidInput
-from quire.settings import LimitSettings
+from quire.settings import LimitSettings, TransferSettings
 from quire_api.problems import problem_response
-from quire_api.uploading import is_upload
+from quire_api.uploading import is_import, is_piece, is_upload
 
 
 class TooMuch(HTTPException):
@@ -28,16 +28,17 @@ class Limit:
 
 
 class BodyLimit:
-    def __init__(self, app: ASGIApp, limits: LimitSettings) -> None:
+    def __init__(self, app: ASGIApp, limits: LimitSettings, transfer: TransferSettings) -> None:
         self._app = app
         self._body = Limit(limits.body_bytes, "QUIRE_LIMITS_BODY_BYTES")
         self._upload = Limit(limits.upload_bytes, "QUIRE_LIMITS_UPLOAD_BYTES")
+        self._piece = Limit(transfer.upload_bytes, "QUIRE_TRANSFER_UPLOAD_BYTES")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._upload if is_upload(scope) else self._body
+        limit = self._limit_of(scope)
         for name, value in scope["headers"]:
             if name == b"content-length":
                 if not value.isdigit():
@@ -63,3 +64,8 @@ class BodyLimit:
         except TooMuch:  # read by a layer around the routes
             error = BodyTooLarge(limit.refusal)
             await problem_response(error, scope["request_id"])(scope, receive, send)
+
+    def _limit_of(self, scope: Scope) -> Limit:
+        if is_piece(scope) or is_import(scope):
+            return self._piece
+        return self._upload if is_upload(scope) else self._body

@@ -13,6 +13,7 @@ from quire.errors import BadRequest, InvalidInput, QuireError
 from quire.idempotency import Answer, IdempotencyKeys, derived_id
 from quire_api.kept_body import KeptBody
 from quire_api.problems import problem_response
+from quire_api.uploading import is_piece
 
 VALID_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 KEPT_HEADERS = frozenset({b"content-type", b"location", b"etag", b"link", b"allow", b"retry-after"})
@@ -88,6 +89,8 @@ class Idempotency:
 def _key(scope: Scope) -> bytes | None:
     if scope["type"] != "http" or scope["method"] != "POST" or "principal" not in scope:
         return None
+    if is_piece(scope):
+        return None  # too large to be kept; whoever sends a key with it is told so
     return next((value for name, value in scope["headers"] if name == b"idempotency-key"), None)
 
 

@@ -6,15 +6,38 @@ import re
 
 from starlette.types import Scope
 
+# What the pieces of resumable uploads come as.
+PIECE_TYPE = "application/offset+octet-stream"
+
 _FORM = re.compile(r"/sessions/[^/]+/documents/?")
+_RESUMABLE = re.compile(r"/uploads/[^/]+")
+_IMPORT = "/sessions/import"
 _CONTENT = re.compile(r"/sessions/[^/]+/documents/[^/]+/content/?")
 
 
 def is_upload(scope: Scope) -> bool:
+    """Whether it brings documents as files."""
     path, method = scope["path"], scope["method"]
     if method == "PUT":
         return _CONTENT.fullmatch(path) is not None
     if method != "POST" or _FORM.fullmatch(path) is None:
         return False
-    content_type = next((v for k, v in scope["headers"] if k == b"content-type"), b"")
-    return bool(content_type.lower().startswith(b"multipart/form-data"))
+    return _content_type(scope).startswith("multipart/form-data")
+
+
+def is_piece(scope: Scope) -> bool:
+    """Whether it brings bytes of a resumable upload."""
+    path, method = scope["path"], scope["method"]
+    if method == "PATCH":
+        return _RESUMABLE.fullmatch(path) is not None
+    return method == "POST" and path == "/uploads" and _content_type(scope) == PIECE_TYPE
+
+
+def is_import(scope: Scope) -> bool:
+    """Whether it may bring a session as a file."""
+    return bool(scope["method"] == "POST" and scope["path"].rstrip("/") == _IMPORT)
+
+
+def _content_type(scope: Scope) -> str:
+    value: bytes = next((v for k, v in scope["headers"] if k == b"content-type"), b"")
+    return value.decode("latin-1").lower()

@@ -1,0 +1,1 @@
+"""Large files that come in pieces, over connections that may break."""
