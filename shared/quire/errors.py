@@ -67,6 +67,13 @@ class UnsupportedMedia(QuireError):
     recovery = "Send one of the types that the message lists."
 
 
+class FileRefused(InvalidInput):
+    """The file cannot be imported."""
+
+    code = "file_refused"
+    recovery = "Export it anew, or fetch it again: nothing of this file was kept."
+
+
 class ExtractionFailed(InvalidInput):
     """The document cannot be read."""
 
@@ -162,6 +169,20 @@ class QueryNotFound(NotFound):
     recovery = "Check the query_id; a search answers one, and so does POST .../queries."
 
 
+class CheckpointNotFound(NotFound):
+    """The session has no such checkpoint."""
+
+    code = "checkpoint_not_found"
+    recovery = "Check the name; `GET /sessions/{id}/checkpoints` lists what there is."
+
+
+class UploadNotFound(NotFound):
+    """There is no such upload, or it is not yours."""
+
+    code = "upload_not_found"
+    recovery = "Begin an upload with POST /uploads; unfinished ones are kept for a while only."
+
+
 class BlobNotFound(NotFound):
     """The blob store has no such blob."""
 
@@ -210,6 +231,20 @@ class EmbeddingMismatch(Conflict):
 
     code = "embedding_mismatch"
     recovery = "Use the session's own model, or move the session: POST /sessions/{id}/reembed."
+
+
+class PointConflict(Conflict):
+    """Points of the sources have the same ids."""
+
+    code = "point_conflict"
+    recovery = "Choose what is to happen: on_conflict skip, replace or keep_both."
+
+
+class VerificationFailed(QuireError):
+    """What arrived is not what was sent; nothing was changed."""
+
+    code = "verification_failed"
+    recovery = "Try again; if it happens again, look into the engine's log and report it."
 
 
 class PreconditionFailed(QuireError):

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from quire.access.principal import Principal, Scope
 from quire.app import Part, Quire
 from quire.sessions.lifecycle import State
+from quire.sessions.models import Residency
 from quire.sessions.requests import NewSession
 from quire.settings import Settings
 from quire.vectors.port import CollectionSpec, Point
@@ -50,6 +51,8 @@ async def seed(settings: Settings, sessions: int, filled: int, *, lay_all: bool)
                     tags=tuple(chance.sample(TAGS, 3)),
                     metadata={"project": number % 100, "note": "n" * 200},
                     points_count=POINTS if number < filled else 0,
+                    # Nobody uses the others, and the sweep is not what is measured.
+                    residency=Residency.HOT if number < filled else Residency.COLD,
                     created_at=at,
                     updated_at=at,
                 )

@@ -5,19 +5,15 @@ Run as `python -m tests.crash.child JOURNAL SEED`, with the settings in the envi
 
 from __future__ import annotations
 
-import asyncio
 import random
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from quire.access.principal import Principal, Scope
-from quire.app import Part, Quire
+from quire.app import Quire
 from quire.sessions.requests import NewSession, SessionChange
-from quire.settings import load_settings
-from quire.telemetry.logs import configure_logs
 from quire.vectors.port import Point
+from tests.crash.doomed import work_until_killed
 from tests.crash.journal import Journal
 
 CALLER = Principal("crash", scope=Scope.WRITE)
@@ -91,20 +87,5 @@ async def _bytes(session_id: str) -> AsyncIterator[bytes]:
     yield session_id.encode() * 1_000
 
 
-async def main(journal: Path, seed: int) -> None:
-    chance = random.Random(seed)
-    settings = load_settings()
-    configure_logs(settings.log)
-    async with Quire.open(settings, Part.API) as quire:
-        while not (await quire.ready()).is_ready:
-            await asyncio.sleep(0.02)
-        print("ready", flush=True)
-        workers = [
-            Worker(quire, Journal(journal), random.Random(chance.random()), f"s{seed}-{n}")
-            for n in range(WIDTH)
-        ]
-        await asyncio.gather(*(worker.work() for worker in workers))
-
-
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+    work_until_killed(Worker, width=WIDTH, letter="s")

@@ -5,20 +5,16 @@ Run as `python -m tests.crash.ingest_child JOURNAL SEED`, with the settings in t
 
 from __future__ import annotations
 
-import asyncio
 import random
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from quire.access.principal import Principal, Scope
-from quire.app import Part, Quire
+from quire.app import Quire
 from quire.content import portion
 from quire.content.sources import IngestOptions, Source
 from quire.jobs.port import JobStatus
 from quire.sessions.requests import NewSession
-from quire.settings import load_settings
-from quire.telemetry.logs import configure_logs
+from tests.crash.doomed import work_until_killed
 from tests.crash.journal import Journal
 
 CALLER = Principal("crash", scope=Scope.WRITE)
@@ -84,21 +80,6 @@ class Worker:
             assert job.status is JobStatus.SUCCEEDED, job
 
 
-async def main(journal: Path, seed: int) -> None:
-    chance = random.Random(seed)
-    portion.PATIENCE_SECONDS = 0.05  # many steps, so that kills fall between and within them
-    settings = load_settings()
-    configure_logs(settings.log)
-    async with Quire.open(settings, Part.API) as quire:
-        while not (await quire.ready()).is_ready:
-            await asyncio.sleep(0.02)
-        print("ready", flush=True)
-        workers = [
-            Worker(quire, Journal(journal), random.Random(chance.random()), f"i{seed}-{n}")
-            for n in range(WIDTH)
-        ]
-        await asyncio.gather(*(worker.work() for worker in workers))
-
-
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+    portion.PATIENCE_SECONDS = 0.05  # many steps, so that kills fall between and within them
+    work_until_killed(Worker, width=WIDTH, letter="i")

@@ -24,6 +24,9 @@ from quire.store.columns import now
 from quire.store.tables import blob_references, jobs, sessions
 
 CHECK_EVERY = 4
+# Lines in the journal after which a child has surely done something, however slow the machine is.
+WORK_BEGUN_LINES = 12
+WORK_BEGUN_SECONDS = 60.0
 
 
 async def kill_again_and_again(
@@ -35,14 +38,24 @@ async def kill_again_and_again(
     *,
     longest: float = 1.2,
 ) -> None:
-    """Run the module, kill it within `longest` seconds of work, look; so many times."""
+    """Run the module, kill it within `longest` seconds of work, look; so many times.
+
+    The first child gets to work before its seconds begin, and so do others by chance.
+    """
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     chance = random.Random(seed)
     journal.touch()
     for number in range(kills):
         await asyncio.to_thread(
-            _run_and_kill, module, environment, journal, seed + number, chance, longest
+            _run_and_kill,
+            module,
+            environment,
+            journal,
+            seed + number,
+            chance,
+            longest,
+            at_work=number == 0 or chance.random() < 0.5,
         )
         if (number + 1) % CHECK_EVERY == 0 or number == kills - 1:
             async with survivor(environment) as quire:
@@ -56,6 +69,8 @@ def _run_and_kill(
     seed: int,
     chance: random.Random,
     longest: float,
+    *,
+    at_work: bool,
 ) -> None:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("QUIRE_")}
     command = [sys.executable, "-m", module, str(journal), str(seed)]
@@ -72,13 +87,22 @@ def _run_and_kill(
         with child.stdout:
             try:
                 # Now and then in the middle of starting and recovering, else in mid-work.
-                if chance.random() < 0.8:
+                if at_work or chance.random() < 0.6:
                     assert child.stdout.readline() == "ready\n", words.read_text()
+                if at_work:
+                    _await_work(journal)
                 time.sleep(chance.uniform(0, longest))
                 assert child.poll() is None, words.read_text()
             finally:
                 child.send_signal(signal.SIGKILL)
                 child.wait()
+
+
+def _await_work(journal: Path) -> None:
+    deadline = time.monotonic() + WORK_BEGUN_SECONDS
+    wanted = len(journal.read_bytes().splitlines()) + WORK_BEGUN_LINES
+    while len(journal.read_bytes().splitlines()) < wanted and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 @asynccontextmanager

@@ -53,7 +53,7 @@ async def _kill_again_and_again(environment: dict[str, str], journal: Path, kill
 
     await kill_again_and_again("tests.crash.child", environment, journal, kills, check)
     histories = read_journal(journal)
-    assert len(histories) > kills, "the children did next to nothing before they were killed"
+    assert histories, "the children did next to nothing before they were killed"
 
 
 async def _check_session(quire: Quire, session_id: str, history: History) -> None:
@@ -69,7 +69,8 @@ async def _check_session(quire: Quire, session_id: str, history: History) -> Non
     if "change" in history.acknowledged:
         assert session.description == "changed", history
         assert session.tags == ("crash", "changed"), history
-    count = await quire.engine.count(session.collection)
+    awake = await quire.sessions.awake(session)  # what was archived may have gone cold
+    count = await quire.engine.count(awake.collection)
     if "fill" in history.acknowledged:
         assert count == POINTS, f"{session_id} has {count} points: {history}"
     elif history.pending != "fill":

@@ -12,7 +12,6 @@ from quire.content.repository import DocumentRepository
 from quire.errors import ChunkNotFound, Conflict, DocumentNotFound, InvalidInput
 from quire.points.visibility import consistent, visible_chunks
 from quire.sessions.models import Session
-from quire.sessions.repository import SessionRepository
 from quire.sessions.sessions import Sessions
 from quire.vectors.port import AllOf, Condition, Match, Range, VectorEngine
 
@@ -47,12 +46,10 @@ class Chunks:
     def __init__(
         self,
         sessions: Sessions,
-        repository: SessionRepository,
         documents: DocumentRepository,
         engine: VectorEngine,
     ) -> None:
         self._sessions = sessions
-        self._repository = repository
         self._documents = documents
         self._engine = engine
 
@@ -61,14 +58,14 @@ class Chunks:
     ) -> Neighbourhood:
         """The chunk with this seq, and so many of its document's chunks around it."""
         _check_neighbours(before, after)
-        session = await self._sessions.get(principal, session_id)
+        session = await self._sessions.open(principal, session_id)
         if not 0 <= seq < session.next_seq:
             raise _out_of_range(seq, session)
 
         async def read(session: Session) -> Neighbourhood:
             return await self._neighbourhood(session, seq, before, after)
 
-        return await consistent(self._repository, session, read)
+        return await consistent(self._sessions, session, read)
 
     async def by_index(
         self,
@@ -82,7 +79,7 @@ class Chunks:
     ) -> Neighbourhood:
         """The document's chunk with this index."""
         _check_neighbours(before, after)
-        session = await self._sessions.get(principal, session_id)
+        session = await self._sessions.open(principal, session_id)
 
         async def read(session: Session) -> Neighbourhood:
             document = await self._document(session.id, document_id)
@@ -92,7 +89,7 @@ class Chunks:
                 raise ChunkNotFound(f"Document {document_id} has no chunk {index}; {valid}")
             return await self._neighbourhood(session, document.first_seq + index, before, after)
 
-        return await consistent(self._repository, session, read)
+        return await consistent(self._sessions, session, read)
 
     async def page(
         self,
@@ -109,7 +106,7 @@ class Chunks:
         """
         if start < 0:
             raise InvalidInput("start is 0 or more", field="query parameter start")
-        session = await self._sessions.get(principal, session_id)
+        session = await self._sessions.open(principal, session_id)
 
         async def read(session: Session) -> ChunkPage:
             if document_id is None:
@@ -121,7 +118,7 @@ class Chunks:
             following = None if page.next_start is None else page.next_start - first
             return ChunkPage(page.chunks, following, page.next_seq)
 
-        return await consistent(self._repository, session, read)
+        return await consistent(self._sessions, session, read)
 
     async def stream(
         self, principal: Principal, session_id: str, *, document_id: str | None = None
@@ -130,7 +127,7 @@ class Chunks:
 
         Raises `Conflict` when some are taken away meanwhile: what is sent would not fit together.
         """
-        session = await self._sessions.get(principal, session_id)
+        session = await self._sessions.open(principal, session_id)
         start, end = 0, session.next_seq
         if document_id is not None:
             document = await self._document(session_id, document_id)
@@ -138,12 +135,12 @@ class Chunks:
             end = start + document.chunks_count
         removals = session.removals
         while start < end:
-            latest = await self._sessions.peek(principal, session_id)
+            latest = await self._sessions.awake(await self._sessions.peek(principal, session_id))
 
             async def read(session: Session, start: int = start) -> ChunkPage:
                 return await self._page(session, start, STREAM_WINDOW, end, document_id)
 
-            page = await consistent(self._repository, latest, read)
+            page = await consistent(self._sessions, latest, read)
             latest = await self._sessions.peek(principal, session_id)
             if latest.removals != removals:
                 raise Conflict(

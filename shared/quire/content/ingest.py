@@ -29,6 +29,7 @@ from quire.points.visibility import incoming
 from quire.sessions.identity import identity_of
 from quire.sessions.models import Session
 from quire.sessions.repository import SessionRepository
+from quire.sessions.waking import Waker
 from quire.store.database import Database
 from quire.vectors.port import STAGE, AllOf, Match, VectorEngine
 
@@ -54,6 +55,7 @@ class Ingest:
         switching: Switching,
         jobs: Jobs,
         scratch: Scratch,
+        waker: Waker,
     ) -> None:
         self._database = database
         self._repository = repository
@@ -66,12 +68,13 @@ class Ingest:
         self._jobs = jobs
         self._scratch = scratch
         self._switching = switching
+        self._waker = waker
         jobs.register(JobKind(KIND, self._run, compensate=self._take_back))
 
     async def _run(self, context: JobContext) -> Mapping[str, Any]:
         session_id = context.sessions[0]
         job_id, switching = context.job_id, self._switching
-        first_seq = await context.step("begin", switching.begin, session_id, job_id)
+        first_seq = await context.step("begin", self._begin, session_id, job_id)
         cursor: Mapping[str, Any] = Cursor(seq=first_seq).as_json()
         documents, total = context.parameters["documents"], context.parameters["bytes"]
         number = 0
@@ -87,6 +90,11 @@ class Ingest:
         await context.step("switch", self._show, session_id, job_id, next_seq, chunks)
         await context.step("remove", switching.remove_hidden, session_id, job_id)
         return result
+
+    async def _begin(self, session_id: str, job_id: str) -> int:
+        # As long as the job is not done, it stays awake.
+        await self._waker.awake(await self._session(session_id))
+        return await self._switching.begin(session_id, job_id)
 
     async def _portion(self, context: JobContext, start: Mapping[str, Any]) -> Mapping[str, Any]:
         session = await self._session(context.sessions[0])

@@ -12,6 +12,7 @@ from typing import Any
 from quire.access.policy import Role
 from quire.access.principal import Principal
 from quire.embedding.embedders import Embedders
+from quire.embedding.port import Identity
 from quire.embedding.scheduler import Embedder
 from quire.errors import Conflict, InvalidInput, QuireError
 from quire.jobs.port import JobContext, JobKind, JobRequest, Jobs
@@ -24,6 +25,7 @@ from quire.store.columns import now
 from quire.vectors.port import CollectionSpec, Distance, Point, PointId, Record, VectorEngine
 
 KIND = "reembed"
+ATTEMPTS = 5
 BATCH = 128
 PATIENCE_SECONDS = 8.0
 CANCEL_SECONDS = 0.5
@@ -54,10 +56,22 @@ class Reembedding:
     ) -> str:
         """Submit the job; until it is done the session is only read."""
         identity = await self._embedders.resolve(provider, model)
+        for _ in range(ATTEMPTS):
+            await self._sessions.awake(await self._sessions.peek(principal, session_id))
+            if (job_id := await self._submit(principal, session_id, identity)) is not None:
+                return job_id
+        raise Conflict(f"Session {session_id} goes cold again and again")
+
+    async def _submit(
+        self, principal: Principal, session_id: str, identity: Identity
+    ) -> str | None:
+        """The job; None where the session went cold, for the job must know its collection."""
         job_id = str(uuid.uuid4())
         async with self._repository.transaction() as connection:
             session = await self._sessions.lock(connection, principal, session_id, Role.WRITE)
             require_writable(session)
+            if session.pack is not None:
+                return None
             if identity_of(session.embedding) == identity:
                 raise Conflict(
                     f"Session {session_id} is embedded with {identity} already",
@@ -125,7 +139,7 @@ class Reembedding:
                 session.collection, cursor=cursor, limit=BATCH, with_vectors=True
             )
             if page.records:
-                points = await _embedded(page.records, embedder)
+                points = await embedded_anew(page.records, embedder)
                 await self._engine.upsert(successor.collection, points)
             done += len(page.records)
             cursor = page.next_cursor
@@ -207,7 +221,7 @@ def _switched(session: Session, successor: Successor, embedded: int) -> Session:
     )
 
 
-async def _embedded(records: Sequence[Record], embedder: Embedder) -> list[Point]:
+async def embedded_anew(records: Sequence[Record], embedder: Embedder) -> list[Point]:
     """The same points with new vectors; those that had none get none."""
     texts = [_text(record) if record.dense is not None else None for record in records]
     present = [text for text in texts if text is not None]

@@ -95,7 +95,7 @@ class Counters:
             session = await self._sessions.lock(connection, principal, written.id, Role.WRITE)
             require_writable(session)
             if session.collection != written.collection:
-                raise switched(session)
+                raise moved(session)
             yield connection, session
 
     async def _save(
@@ -121,9 +121,14 @@ class Counters:
         return await self._repository.save(connection, session, new)
 
 
-def switched(session: Session) -> Conflict:
+class Moved(Conflict):
+    """The session's points are in another collection than the one that was written to."""
+
+
+def moved(session: Session) -> Moved:
     """What to say to who used the collection that the session had before."""
-    return Conflict(
-        f"Session {session.id} was re-embedded meanwhile, and may lack what was just written",
-        recovery="Repeat the request; vectors of your own must be the new model's.",
+    return Moved(
+        f"Session {session.id} moved meanwhile, and may lack what was just written",
+        recovery="Repeat the request; if it was re-embedded, vectors of your own must be the new "
+        "model's.",
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -12,7 +11,7 @@ from quire.access.policy import Role
 from quire.access.principal import Principal
 from quire.embedding.embedders import Embedders
 from quire.errors import CollectionNotFound, Conflict, InvalidInput, PointNotFound
-from quire.points.counters import Counters, Done, switched
+from quire.points.counters import Counters, Done, Moved, moved
 from quire.points.facets import counted_values
 from quire.points.preparation import Preparation, laid
 from quire.points.requests import (
@@ -52,6 +51,7 @@ T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 
 EVERYTHING = AllOf(())
+ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,6 @@ class Points:
         limits: LimitSettings,
     ) -> None:
         self._sessions = sessions
-        self._repository = repository
         self._engine = engine
         self._limits = limits
         self._preparation = Preparation(embedders)
@@ -95,13 +94,16 @@ class Points:
         new = new_points(points, self._limits)
         prepared = await self._preparation.prepare(session, new)
         ids = [point.id for point in new]
-        async with self._present(principal, session):
+
+        async def write(session: Session) -> Session:
             await self._require_no_chunk(session, ids)
             with placed():
                 await self._engine.upsert(session.collection, prepared.points)
-            settled = await self._counters.settle(
+            return await self._counters.settle(
                 principal, session, self._counters.points, Done(embedded=prepared.embedded)
             )
+
+        settled = await self._write(principal, session, write)
         return Upserted(ids, settled.points_count)
 
     async def set_payload(
@@ -111,13 +113,16 @@ class Points:
         session = await self._writable(principal, session_id)
         fields = written_fields(payload)
         chosen = selection.condition()
-        shown = visible(session, chosen) or EVERYTHING
-        async with self._present(principal, session):
+
+        async def write(session: Session) -> int:
+            shown = visible(session, chosen) or EVERYTHING
             await self._require_not_of_chunks(session, fields, "payload", chosen)
             matched = await self._engine.count(session.collection, shown)
             await self._engine.set_payload(session.collection, fields, shown)
             await self._counters.settle(principal, session, self._counters.nothing)
-        return matched
+            return matched
+
+        return await self._write(principal, session, write)
 
     async def assign(
         self, principal: Principal, session_id: str, assignments: Sequence[Any]
@@ -129,29 +134,35 @@ class Points:
         session = await self._writable(principal, session_id)
         merged = new_assignments(assignments, self._limits)
         every = HasId([identity for assignment in merged for identity in assignment.ids])
-        async with self._present(principal, session):
-            fields = {name for assignment in merged for name in assignment.payload}
+        fields = {name for assignment in merged for name in assignment.payload}
+
+        async def write(session: Session) -> int:
             await self._require_not_of_chunks(session, fields, "assignments", every)
             matched = await self._engine.count(session.collection, visible(session, every))
             for assignment in merged:
                 shown = visible(session, HasId(assignment.ids)) or EVERYTHING
                 await self._engine.set_payload(session.collection, assignment.payload, shown)
             await self._counters.settle(principal, session, self._counters.nothing)
-        return matched
+            return matched
+
+        return await self._write(principal, session, write)
 
     async def delete(self, principal: Principal, session_id: str, selection: Selection) -> int:
         """Remove the selected points; answers how many there were."""
         session = await self._writable(principal, session_id)
         chosen = selection.condition()
         own = [Missing(STAGE)] if chosen is None else [chosen, Missing(STAGE)]
-        async with self._present(principal, session):
+
+        async def write(session: Session) -> int:
             matched = await self._engine.count(session.collection, visible(session, chosen))
             await self._engine.delete(session.collection, AllOf(own))
             took_chunks = await self._delete_chunks(session, chosen)
             await self._counters.settle(
                 principal, session, self._counters.points_and_chunks, Done(took_chunks=took_chunks)
             )
-        return matched
+            return matched
+
+        return await self._write(principal, session, write)
 
     async def get(
         self,
@@ -236,24 +247,37 @@ class Points:
         session = await self._sessions.peek(principal, session_id)
         policy.require(principal, session, Role.WRITE)
         require_writable(session)
-        return session
+        return await self._sessions.awake(session)
+
+    async def _write(
+        self, principal: Principal, session: Session, write: Callable[[Session], Awaitable[T]]
+    ) -> T:
+        """What `write` does, again if the session fell asleep or woke meanwhile.
+
+        It is harmless to repeat. Under another model it is not: what is written was made for this.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                return await write(session)
+            except (CollectionNotFound, Moved):
+                await self._sessions.peek(principal, session.id)  # it may have gone altogether
+                latest = await self._sessions.found_again(session)
+                if latest is None or latest.collection == session.collection:
+                    raise
+                if latest.embedding != session.embedding:
+                    raise moved(latest) from None
+                require_writable(latest)
+                session = latest
+        raise moved(session)
 
     async def _read(
         self, principal: Principal, session_id: str, read: Callable[[Session], Awaitable[T]]
     ) -> T:
-        session = await self._sessions.get(principal, session_id)
-        async with self._present(principal, session):
-            return await consistent(self._repository, session, read)
-
-    @asynccontextmanager
-    async def _present(self, principal: Principal, session: Session) -> AsyncIterator[None]:
-        """A collection that goes meanwhile took its session along, or the session left it."""
+        session = await self._sessions.open(principal, session_id)
         try:
-            yield
+            return await consistent(self._sessions, session, read)
         except CollectionNotFound:
-            latest = await self._sessions.peek(principal, session.id)
-            if latest.collection != session.collection:
-                raise switched(latest) from None
+            await self._sessions.peek(principal, session_id)  # it may have gone with its session
             raise
 
     async def _require_no_chunk(self, session: Session, ids: Sequence[PointId]) -> None:
@@ -295,7 +319,7 @@ class Points:
                     seen.collection, filter=condition, cursor=start, limit=MAX_PAGE
                 )
 
-            page = await consistent(self._repository, session, read)
+            page = await consistent(self._sessions, session, read)
             if page.records:
                 some = True
                 ids = [record.id for record in page.records]

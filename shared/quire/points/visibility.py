@@ -12,8 +12,7 @@ from typing import TypeVar
 
 from quire.errors import CollectionNotFound, Conflict
 from quire.sessions.models import Session
-from quire.sessions.repository import SessionRepository
-from quire.sessions.sessions import require_not_deleted
+from quire.sessions.sessions import Sessions, require_not_deleted
 from quire.vectors.port import STAGE, AllOf, Condition, Match, Missing, NoneOf
 
 T = TypeVar("T")
@@ -49,28 +48,32 @@ def visible_chunks(session: Session, condition: Condition | None = None) -> Cond
 
 
 async def consistent(
-    repository: SessionRepository, session: Session, read: Callable[[Session], Awaitable[T]]
+    sessions: Sessions, session: Session, read: Callable[[Session], Awaitable[T]]
 ) -> T:
     """What `read` finds, all of it before or all of it after any change of what is to be seen.
 
-    It is read again when the session was switched over meanwhile.
+    It is read again when the session was switched over, fell asleep or woke meanwhile.
     """
     for _ in range(ATTEMPTS):
         try:
             found = await read(session)
         except CollectionNotFound:
-            latest = await repository.get(session.id)
+            latest = await sessions.found_again(session)
             if latest is None or latest.collection == session.collection:
                 raise
         else:
-            latest = await repository.get(session.id)
+            latest = await sessions.current(session)
             if latest is None or _same_view(latest, session):
                 return found
+            latest = await sessions.awake(latest)
         session = latest
     return await read(session)
 
 
 def _same_view(one: Session, other: Session) -> bool:
+    if one.version == other.version:
+        return True  # at most its points have moved, and they are the same
+
     def view(session: Session) -> tuple[object, ...]:
         # The counters tell of a change that came and went between two looks.
         return session.hidden_stages, session.collection, session.removals, session.next_seq
@@ -79,8 +82,14 @@ def _same_view(one: Session, other: Session) -> bool:
 
 
 def require_writable(session: Session) -> None:
-    """Raise if points cannot be written now: the session is deleted, or moves to another model."""
+    """Raise if points cannot be written now: the session is deleted, or a job has it for itself."""
     require_not_deleted(session)
+    if session.busy_job is not None:
+        raise Conflict(
+            f"Session {session.id} is taken up by job {session.busy_job}",
+            recovery="Wait until that job is done, or cancel it.",
+            job_id=session.busy_job,
+        )
     if session.successor is not None:
         raise Conflict(
             f"Session {session.id} is being re-embedded (job {session.successor.job_id})",

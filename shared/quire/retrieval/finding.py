@@ -14,7 +14,7 @@ from quire.retrieval.hits import Hit
 from quire.retrieval.requests import Mode, SearchRequest
 from quire.sessions.identity import identity_of
 from quire.sessions.models import Session
-from quire.sessions.repository import SessionRepository
+from quire.sessions.sessions import Sessions
 from quire.vectors.bm25 import Bm25
 from quire.vectors.fusion import MIN_CANDIDATES, rank_fused
 from quire.vectors.port import (
@@ -45,10 +45,8 @@ class Asked:
 class Finder:
     """Asks engines, and puts what they answer into one order."""
 
-    def __init__(
-        self, repository: SessionRepository, engine: VectorEngine, embedders: Embedders
-    ) -> None:
-        self._repository = repository
+    def __init__(self, sessions: Sessions, engine: VectorEngine, embedders: Embedders) -> None:
+        self._sessions = sessions
         self._engine = engine
         self._embedders = embedders
         self._bm25 = Bm25()
@@ -105,7 +103,7 @@ class Finder:
             found = await self._engine.query(session.collection, shown)
             return [Hit(session, record, record.score) for record in found]
 
-        return await consistent(self._repository, session, read)
+        return await consistent(self._sessions, session, read)
 
     async def _listed(
         self, sessions: Sequence[Session], request: SearchRequest, depth: int
@@ -117,7 +115,7 @@ class Finder:
             async def read(session: Session) -> list[Record]:
                 return await self._in_order(session, request, depth)
 
-            records = await consistent(self._repository, session, read)
+            records = await consistent(self._sessions, session, read)
             hits += [Hit(session, record, 1.0) for record in records]
         return hits[:depth]
 

@@ -11,7 +11,7 @@ from quire.content.models import Chunk
 from quire.points.visibility import consistent, visible_chunks
 from quire.retrieval.hits import Around, Hit
 from quire.sessions.models import Session
-from quire.sessions.repository import SessionRepository
+from quire.sessions.sessions import Sessions
 from quire.vectors.port import (
     MAX_PAGE,
     AllOf,
@@ -37,7 +37,7 @@ class Span:
 
 
 async def with_neighbours(
-    repository: SessionRepository,
+    sessions: Sessions,
     engine: VectorEngine,
     hits: Sequence[Hit],
     *,
@@ -54,7 +54,7 @@ async def with_neighbours(
     widened: dict[int, Hit] = {}
     for found in by_session.values():
         spans = spans_of(found, before, after)
-        chunks = await _read(repository, engine, found[0].session, spans)
+        chunks = await _read(sessions, engine, found[0].session, spans)
         for span in spans:
             best = max(span.hits, key=lambda hit: hit.score)
             widened[id(best)] = _widened(best, span, chunks)
@@ -80,7 +80,7 @@ def spans_of(hits: Sequence[Hit], before: int, after: int) -> list[Span]:
 
 
 async def _read(
-    repository: SessionRepository, engine: VectorEngine, session: Session, spans: Sequence[Span]
+    sessions: Sessions, engine: VectorEngine, session: Session, spans: Sequence[Span]
 ) -> dict[int, Chunk]:
     """The chunks of all spans, by seq."""
 
@@ -101,7 +101,7 @@ async def _read(
                     break
         return chunks
 
-    return await consistent(repository, session, read)
+    return await consistent(sessions, session, read)
 
 
 def _condition(span: Span) -> Condition:

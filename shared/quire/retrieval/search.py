@@ -22,7 +22,6 @@ from quire.retrieval.neighbours import with_neighbours
 from quire.retrieval.pages import QueryPage, QueryPages
 from quire.retrieval.requests import SearchRequest
 from quire.sessions.models import Session
-from quire.sessions.repository import SessionRepository
 from quire.sessions.sessions import Sessions
 from quire.settings import LimitSettings, QuerySettings
 from quire.vectors.port import MAX_PAGE, VectorEngine
@@ -38,7 +37,6 @@ class Search:
     def __init__(
         self,
         sessions: Sessions,
-        repository: SessionRepository,
         documents: DocumentRepository,
         engine: VectorEngine,
         embedders: Embedders,
@@ -47,10 +45,9 @@ class Search:
         queries: QuerySettings,
     ) -> None:
         self._sessions = sessions
-        self._repository = repository
         self._documents = documents
         self._engine = engine
-        self._finder = Finder(repository, engine, embedders)
+        self._finder = Finder(sessions, engine, embedders)
         self._pages = pages
         self._limits = limits
         self._queries = queries
@@ -86,7 +83,8 @@ class Search:
                 "(QUIRE_LIMITS_SEARCH_SESSIONS)",
                 field="session_ids",
             )
-        return [await self._sessions.get(principal, session_id) for session_id in unique]
+        sessions = [await self._sessions.get(principal, session_id) for session_id in unique]
+        return list(await asyncio.gather(*map(self._sessions.awake, sessions)))
 
     async def _find(self, sessions: Sequence[Session], request: SearchRequest) -> list[Hit]:
         """The hits that are asked for, with their neighbours."""
@@ -106,7 +104,7 @@ class Search:
         hits = hits[: request.limit]
         if request.before or request.after:
             return await with_neighbours(
-                self._repository, self._engine, hits, before=request.before, after=request.after
+                self._sessions, self._engine, hits, before=request.before, after=request.after
             )
         return hits
 

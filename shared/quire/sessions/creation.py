@@ -24,6 +24,7 @@ from quire.sessions.requests import NewSession, expiry
 from quire.sessions.retention_policy import RetentionPolicies
 from quire.sessions.sessions import require_present
 from quire.sessions.tombstones import unearth
+from quire.sessions.waking import Waker
 from quire.settings import Settings
 from quire.store.columns import now
 from quire.store.database import Database
@@ -47,6 +48,7 @@ class Creation:
         policies: RetentionPolicies,
         embedders: Embedders,
         settings: Settings,
+        waker: Waker,
     ) -> None:
         self._database = database
         self._repository = repository
@@ -55,6 +57,7 @@ class Creation:
         self._policies = policies
         self._embedders = embedders
         self._settings = settings
+        self._waker = waker
 
     async def create(self, principal: Principal, new: NewSession) -> tuple[Session, bool]:
         """Make a session and its collection; answers it and whether it was made just now.
@@ -65,8 +68,9 @@ class Creation:
         owner_id = principal.subject if new.owner_id is None else new.owner_id
         policy.require_create(principal, owner_id, new.group)
         session = await self._draft(new, owner_id)
+        await self._waker.room()
         async with self._repository.transaction() as connection:
-            existing = await self._reserve(connection, session)
+            existing = await self.reserve(connection, session)
         if existing is not None:
             return await self._settle(owner_id, existing), False
         try:
@@ -74,7 +78,9 @@ class Creation:
         except QuireError:
             await self._abandon(session)
             raise
-        return await self._complete(session), True
+        made = await self._complete(session)
+        self._waker.made(made)
+        return made, True
 
     async def _draft(self, new: NewSession, owner_id: str | None) -> Session:
         at = now()
@@ -128,7 +134,7 @@ class Creation:
             chunker=CHUNKER_VERSION,
         )
 
-    async def _reserve(self, connection: AsyncConnection, session: Session) -> Session | None:
+    async def reserve(self, connection: AsyncConnection, session: Session) -> Session | None:
         """Write the row that claims the id and a place within the owner's limit.
 
         Answers the session that has the id already, if one does.

@@ -68,6 +68,17 @@ class Successor:
 
 
 @dataclass(frozen=True, slots=True)
+class Pack:
+    """A cold session's points, in the blob store."""
+
+    sha256: str
+    points: int
+    digest: str
+    # Payload indexes besides the standard ones: field to kind.
+    indexes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     clustering_params: Json = field(default_factory=dict)
     embedding_model: str | None = None
@@ -120,6 +131,11 @@ class Session:
     hidden_stages: tuple[str, ...] = ()
     removals: int = 0
     successor: Successor | None = None
+    busy_job: str | None = None
+    made_by: str | None = None
+    pack: Pack | None = None
+    pinned: bool = False
+    woke_at: datetime | None = None
     ttl_seconds: float | None = None
     expires_at: datetime | None = None
     created_at: datetime

@@ -11,6 +11,7 @@ from quire.sessions.lifecycle import State
 from quire.sessions.models import Session
 from quire.sessions.purge import Purge, Reason
 from quire.sessions.repository import SessionRepository
+from quire.sessions.spares import SpareCollections
 from quire.vectors.port import CollectionSpec, Distance, VectorEngine
 
 log = structlog.get_logger(__name__)
@@ -39,24 +40,32 @@ class Reconciliation:
     """Finds orphans, and removes them when asked.
 
     A session's row is written before its collection and removed after it. So a collection that is
-    listed *before* the rows are read, and has no row, is nobody's.
+    listed *before* the rows are read, and has no row, is nobody's. Spare ones have rows too, and a
+    name may go from one table to the other meanwhile: those are read before and after.
     """
 
     def __init__(
-        self, repository: SessionRepository, engine: VectorEngine, purge: Purge, prefix: str
+        self,
+        repository: SessionRepository,
+        engine: VectorEngine,
+        spares: SpareCollections,
+        purge: Purge,
+        prefix: str,
     ) -> None:
         self._repository = repository
         self._engine = engine
+        self._spares = spares
         self._purge = purge
         self._prefix = prefix
 
     async def run(self, *, repair: bool = False, force: bool = False) -> Findings:
-        """Compare; with `repair` drop orphan collections, lay empty ones anew, purge the lost."""
+        """Compare; with `repair` drop orphan collections and spare ones whose time has come, lay
+        empty ones anew, purge the lost."""
         names = self._engine.collections()
         # A server may hold the collections of others too.
         listed = {name async for name in names if name.startswith(self._prefix)}
         findings = Findings(collections_checked=len(listed))
-        owned: set[str] = set()
+        owned = await self._spares.names()
         lost: list[Session] = []
         async for session in self._repository.walk():
             owned.add(session.collection)
@@ -65,21 +74,30 @@ class Reconciliation:
             if not session.state.is_visible:
                 continue  # on its way in or out; its own job or housekeeping sees to it
             findings.sessions_checked += 1
-            if session.collection not in listed and not await self._engine.exists(
-                session.collection
-            ):
+            if session.pack is not None:
+                continue  # it is cold: nothing is where its row says
+            if session.collection not in listed and await self._is_missing(session):
                 findings.missing_collections[session.id] = session.points_count > 0
                 lost.append(session)
-        findings.orphan_collections = sorted(listed - owned)
+        findings.orphan_collections = sorted(listed - owned - await self._spares.names())
         if repair:
             self._refuse_if_it_looks_wrong(findings, force)
             for name in findings.orphan_collections:
                 await self._engine.drop(name)
                 findings.repaired.append(f"dropped collection {name}")
+            for name in await self._spares.drop_overdue():
+                findings.repaired.append(f"dropped spare collection {name}")
             for session in lost:
                 findings.repaired.append(await self._mend(session))
             log.warning("reconciled", repaired=findings.repaired)
         return findings
+
+    async def _is_missing(self, session: Session) -> bool:
+        if await self._engine.exists(session.collection):
+            return False
+        # It may have gone to sleep since its row was read; the row says so before anything goes.
+        latest = await self._repository.latest(session.id)
+        return latest is not None and latest.collection == session.collection
 
     def _refuse_if_it_looks_wrong(self, findings: Findings, force: bool) -> None:
         missing, checked = len(findings.missing_collections), findings.sessions_checked
@@ -98,6 +116,10 @@ class Reconciliation:
             return f"laid the empty collection of session {session.id} anew"
         async with self._repository.transaction() as connection:
             locked = await self._repository.lock(connection, session.id)
-            if locked is not None and locked.state is not State.PURGING:
+            if (
+                locked is not None
+                and locked.state is not State.PURGING
+                and locked.collection == session.collection
+            ):
                 await self._purge.begin(connection, locked, Reason.LOST)
         return f"purged session {session.id}, whose points are lost"

@@ -21,6 +21,7 @@ from quire.store.feed import say_changed
 from quire.store.tables import session_collaborators, session_tags, sessions
 
 WALK_BATCH = 500
+WHEREABOUTS = ("collection", "residency", "pack", "woke_at")
 
 
 class SessionRepository:
@@ -63,6 +64,11 @@ class SessionRepository:
             self._cache.keep(session, generation)
         return session
 
+    async def latest(self, session_id: str) -> Session | None:
+        """`get` past what is kept in memory: as it is in the store at this moment."""
+        async with self._database.read() as connection:
+            return await self._select(connection, session_id)
+
     async def lock(self, connection: AsyncConnection, session_id: str) -> Session | None:
         """The session as it is, and it stays so until the transaction ends."""
         return await self._select(connection, session_id, for_update=True)
@@ -87,6 +93,19 @@ class SessionRepository:
         await self._write_index_rows(connection, old, saved)
         self._note_change(connection, old.id)
         return saved
+
+    async def relocate(self, connection: AsyncConnection, session: Session) -> None:
+        """Write where a locked session's points are now, and nothing else of it.
+
+        No version changes: they are the same points, and who knew the session knows it still.
+        """
+        row = to_row(session)
+        await connection.execute(
+            sa.update(sessions)
+            .where(sessions.c.id == session.id)
+            .values({name: row[name] for name in WHEREABOUTS})
+        )
+        self._note_change(connection, session.id)
 
     async def touch(self, session: Session, at: datetime, expires_at: datetime | None) -> Session:
         """Note a use. No version changes: being read is not being changed."""

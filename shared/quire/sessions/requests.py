@@ -70,13 +70,14 @@ class SessionChange:
     nulls_remove: bool = False
     configuration: Mapping[str, Any] | Unset = UNSET
     hold: bool | Unset = UNSET
+    pinned: bool | Unset = UNSET
     ttl_seconds: float | Unset | None = UNSET
     expires_at: datetime | Unset | None = UNSET
 
     @property
     def is_for_admins(self) -> bool:
-        """Who sees a session and how long it lasts is not for every writer to say."""
-        values = (self.group, self.hold, self.ttl_seconds, self.expires_at)
+        """Who sees a session, how long it lasts and what it costs: not for every writer to say."""
+        values = (self.group, self.hold, self.pinned, self.ttl_seconds, self.expires_at)
         return any(not isinstance(value, Unset) for value in values)
 
     def applied(self, session: Session, at: datetime, limits: LimitSettings) -> Session:
@@ -101,6 +102,8 @@ class SessionChange:
             )
         if not isinstance(self.hold, Unset):
             changes["hold"] = self.hold
+        if not isinstance(self.pinned, Unset):
+            changes["pinned"] = self.pinned
         changes |= self._expiry(session, at)
         return replace(session, **changes)
 

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 import structlog
 
+from quire.jobs.port import JobStatus
 from quire.sessions.lifecycle import Action, State
 from quire.sessions.models import Session
 from quire.sessions.purge import Purge, Reason
@@ -23,7 +24,7 @@ from quire.sessions.sessions import moved
 from quire.sessions.tombstones import forget_tombstones
 from quire.settings import RetentionSettings
 from quire.store.columns import now
-from quire.store.tables import sessions
+from quire.store.tables import jobs, sessions
 
 log = structlog.get_logger(__name__)
 
@@ -75,9 +76,8 @@ class Retention:
 
     async def purge_cut_off(self) -> int:
         """At the start of the only process there is: nobody is creating what is unfinished."""
-        unfinished = sessions.c.state == State.PROVISIONING.value
         purged = 0
-        async for session in self._repository.walk(unfinished):
+        async for session in self._repository.walk(_unfinished()):
             async with self._repository.transaction() as connection:
                 locked = await self._repository.lock(connection, session.id)
                 if locked is not None and locked.state is State.PROVISIONING:
@@ -137,7 +137,6 @@ class Retention:
     async def _candidates(self, policy: RetentionPolicy, at: datetime) -> AsyncIterator[Session]:
         """All sessions that `judge` might speak of, found by index; usually none."""
         table = sessions.c
-        unfinished = table.state == State.PROVISIONING.value
         due = [
             table.expires_at <= at,
             (table.state == State.DELETED.value) & (table.deleted_at <= at - self._deleted_kept),
@@ -151,13 +150,20 @@ class Retention:
             still = table.archived_at <= at - timedelta(days=gone)
             due.append((table.state == State.ARCHIVED.value) & still)
         free = sa.and_(sa.or_(*due), table.hold.is_(False))
-        overdue = unfinished & (table.created_at <= at - self._patience)  # held or not
+        overdue = _unfinished() & (table.created_at <= at - self._patience)  # held or not
         async for session in self._repository.walk(sa.or_(free, overdue)):
             yield session
 
     async def _forget_tombstones(self, at: datetime) -> None:
         async with self._repository.transaction() as connection:
             await forget_tombstones(connection, at - self._deleted_kept)
+
+
+def _unfinished() -> sa.ColumnElement[bool]:
+    """What nobody is making: a job that is not final takes its time, and goes on after a crash."""
+    working = [JobStatus.QUEUED.value, JobStatus.RUNNING.value]
+    at_work = sa.exists().where(jobs.c.id == sessions.c.made_by, jobs.c.status.in_(working))
+    return (sessions.c.state == State.PROVISIONING.value) & ~at_work
 
 
 def _older(moment: datetime | None, days: int | None, at: datetime) -> bool:

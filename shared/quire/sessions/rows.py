@@ -17,6 +17,7 @@ from quire.sessions.models import (
     Embedding,
     ModelUsage,
     Outcome,
+    Pack,
     ProcessingStats,
     Residency,
     Session,
@@ -37,6 +38,10 @@ SAME_NAMES = (
     "chunks_count",
     "next_seq",
     "removals",
+    "busy_job",
+    "made_by",
+    "pinned",
+    "woke_at",
     "ttl_seconds",
     "expires_at",
     "created_at",
@@ -61,6 +66,7 @@ OTHERS = (
     "residency",
     "hidden_stages",
     "successor",
+    "pack",
 )
 SELECT_SESSIONS = sa.select(*(sessions.c[name] for name in SAME_NAMES + OTHERS))
 """Whole sessions, in the order that `from_row` takes them."""
@@ -82,14 +88,15 @@ def to_row(session: Session) -> dict[str, Any]:
     row["residency"] = session.residency.value
     row["hidden_stages"] = list(session.hidden_stages)
     row["successor"] = session.successor and asdict(session.successor)
+    row["pack"] = session.pack and asdict(session.pack)
     return row
 
 
 def from_row(row: sa.Row[Any]) -> Session:
     """A session out of a row of `SELECT_SESSIONS`. Lists make hundreds of these: it is quick."""
     same, others = row[: len(SAME_NAMES)], row[len(SAME_NAMES) :]
-    state, group, tags, collaborators, configuration, stats, usage, embedding = others[:-4]
-    outcome, residency, hidden_stages, successor = others[-4:]
+    state, group, tags, collaborators, configuration, stats, usage, embedding = others[:-5]
+    outcome, residency, hidden_stages, successor, pack = others[-5:]
     return Session(
         **dict(zip(SAME_NAMES, same, strict=True)),
         state=State(state),
@@ -115,6 +122,7 @@ def from_row(row: sa.Row[Any]) -> Session:
         residency=Residency(residency),
         hidden_stages=tuple(hidden_stages),
         successor=_successor(successor) if successor else None,
+        pack=Pack(**pack) if pack else None,
     )
 
 

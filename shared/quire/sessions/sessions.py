@@ -14,11 +14,12 @@ from quire.access.policy import Role
 from quire.access.principal import Principal
 from quire.errors import Conflict, Expired, PreconditionFailed, QuireError, StorageFull
 from quire.sessions.lifecycle import Action, State, after
-from quire.sessions.models import Outcome, Session, Status
+from quire.sessions.models import Outcome, Residency, Session, Status
 from quire.sessions.purge import Purge, Reason
 from quire.sessions.repository import SessionRepository
 from quire.sessions.requests import SessionChange
 from quire.sessions.tombstones import find_tombstone
+from quire.sessions.waking import Waker, patience
 from quire.settings import LimitSettings
 from quire.store.columns import now
 from quire.store.database import Database
@@ -40,11 +41,13 @@ class Sessions:
         repository: SessionRepository,
         purge: Purge,
         limits: LimitSettings,
+        waker: Waker,
     ) -> None:
         self._database = database
         self._repository = repository
         self._purge = purge
         self._limits = limits
+        self._waker = waker
 
     async def get(self, principal: Principal, session_id: str) -> Session:
         """The session, for someone who may read it; this counts as a use."""
@@ -58,6 +61,34 @@ class Sessions:
     async def peek(self, principal: Principal, session_id: str) -> Session:
         """`get` that does not count as a use."""
         return await self._visible(principal, session_id, Role.READ)
+
+    async def open(self, principal: Principal, session_id: str) -> Session:
+        """`get` for someone who is going to use its points: if it is cold, it wakes."""
+        return await self.awake(await self.get(principal, session_id))
+
+    async def awake(self, session: Session) -> Session:
+        """A session that the caller was found to be allowed to use, with its collection there."""
+        return await self._waker.awake(session, patience=patience())
+
+    async def current(self, session: Session) -> Session | None:
+        """The same as it is now; None when it is gone."""
+        return await self._repository.get(session.id)
+
+    async def found_again(self, session: Session) -> Session | None:
+        """The same after its collection was not where it had been; awake, None when it is gone."""
+        latest = await self._repository.latest(session.id)
+        return latest and await self.awake(latest)
+
+    async def wake(self, principal: Principal, session_id: str) -> Session:
+        """Wake it now, rather than at its first use."""
+        return await self.open(principal, session_id)
+
+    async def sleep(
+        self, principal: Principal, session_id: str, *, pack: bool | None = None
+    ) -> Session:
+        """Let it go cold now; with `pack` out of the engine and into the blob store."""
+        await self._visible(principal, session_id, Role.WRITE)
+        return await self._waker.sleep(session_id, pack=pack)
 
     async def change(
         self,
@@ -130,7 +161,8 @@ class Sessions:
             return change.applied(session, at, self._limits)
 
         needed = Role.ADMIN if change.is_for_admins else Role.WRITE
-        return await self.change(principal, session_id, apply, needed=needed, if_match=if_match)
+        session = await self.change(principal, session_id, apply, needed=needed, if_match=if_match)
+        return self._followed(session, status is not None)
 
     async def archive(
         self, principal: Principal, session_id: str, *, if_match: str | None = None
@@ -183,13 +215,24 @@ class Sessions:
     async def _move(
         self, principal: Principal, session_id: str, action: Action, if_match: str | None
     ) -> Session:
-        return await self.change(
+        session = await self.change(
             principal,
             session_id,
             lambda session, at: moved(session, action, at),
             needed=Role.ADMIN,
             if_match=if_match,
         )
+        return self._followed(session, True)
+
+    def _followed(self, session: Session, was_moved: bool) -> Session:
+        """What is put aside goes cold, what is restored or pinned wakes: in the background."""
+        is_hot = session.residency is Residency.HOT
+        if session.state is State.ACTIVE:
+            if not is_hot and (was_moved or session.pinned):
+                self._waker.wake_soon(session)
+        elif is_hot and was_moved:
+            self._waker.sleep_soon(session)
+        return session
 
     async def _visible(self, principal: Principal, session_id: str, needed: Role) -> Session:
         session = await self._repository.get(session_id)

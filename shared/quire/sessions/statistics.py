@@ -10,7 +10,7 @@ from typing import Any, Literal
 from quire.access.principal import Principal
 from quire.errors import CollectionNotFound, InvalidInput, Unavailable
 from quire.sessions import validation
-from quire.sessions.models import Session
+from quire.sessions.models import Residency, Session
 from quire.sessions.sessions import Sessions, require_not_deleted
 from quire.settings import LimitSettings
 from quire.store.columns import now
@@ -38,8 +38,13 @@ class StatisticsKeeper:
         self._limits = limits
 
     async def read(self, principal: Principal, session_id: str) -> Statistics:
-        """The numbers; a collection that cannot be asked is reported as such, beside the rest."""
+        """The numbers; a collection that cannot be asked is reported as such, beside the rest.
+
+        A cold session stays cold: what its row knows is told.
+        """
         session = await self._sessions.get(principal, session_id)
+        if session.residency is Residency.COLD:
+            return Statistics(session, _at_rest(session), (now() - session.created_at).days)
         try:
             collection: Mapping[str, Any] = asdict(await self._engine.info(session.collection))
         except (CollectionNotFound, Unavailable) as error:
@@ -107,3 +112,11 @@ class StatisticsKeeper:
             )
 
         return await self._sessions.change(principal, session_id, apply)
+
+
+def _at_rest(session: Session) -> Mapping[str, Any]:
+    return {
+        "name": session.collection,
+        "residency": session.residency.value,
+        "points_count": session.points_count,
+    }

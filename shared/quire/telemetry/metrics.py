@@ -31,6 +31,18 @@ class ExpirationReason(StrEnum):
     PURGED = "purged"
 
 
+class ResidencyChange(StrEnum):
+    """How a session went cold, or became hot again."""
+
+    CLOSED = "closed"
+    PACKED = "packed"
+    OPENED = "opened"
+    UNPACKED = "unpacked"
+
+
+_WAKES = (ResidencyChange.OPENED, ResidencyChange.UNPACKED)
+
+
 class Metrics:
     """Counts and times. Observing takes about a microsecond; gauges are set before a scrape."""
 
@@ -67,6 +79,27 @@ class Metrics:
         )
         for reason in ExpirationReason:
             self._expirations.labels(reason.value)  # a rate needs to have seen the zero
+        self._sleeps = Counter(
+            "quire_session_sleeps",
+            "Sessions that went cold: closed, or packed into the blob store.",
+            ["how"],
+            registry=self.registry,
+        )
+        self._wakes = Counter(
+            "quire_session_wakes",
+            "Sessions that became hot again: opened, or unpacked from the blob store.",
+            ["how"],
+            registry=self.registry,
+        )
+        self._wake_times = Histogram(
+            "quire_session_wake_duration_seconds",
+            "Time from the first use of a cold session until its collection is in the engine.",
+            ["how"],
+            buckets=_REQUEST_BUCKETS,
+            registry=self.registry,
+        )
+        for change in ResidencyChange:
+            self._changes(change).labels(change.value)
         self._sessions = _Counted(
             "quire_sessions", "Sessions by status and residency.", ("status", "residency")
         )
@@ -89,6 +122,14 @@ class Metrics:
         """Record sessions that time or retention took."""
         self._expirations.labels(reason.value).inc(count)
 
+    def count_residency(self, change: ResidencyChange) -> None:
+        """Record that a session went cold, or became hot."""
+        self._changes(change).labels(change.value).inc()
+
+    def observe_wake(self, change: ResidencyChange, seconds: float) -> None:
+        """Record how long a waking took."""
+        self._wake_times.labels(change.value).observe(seconds)
+
     def set_sessions(self, counts: Mapping[tuple[str, str], int]) -> None:
         """Sessions by (status, residency), replacing what was set before."""
         self._sessions.values = dict(counts)
@@ -100,6 +141,9 @@ class Metrics:
     def set_hot_collections(self, count: int | None) -> None:
         """Collections open in this process; None where the engine cannot tell."""
         self._hot.values = {} if count is None else {(): count}
+
+    def _changes(self, change: ResidencyChange) -> Counter:
+        return self._wakes if change in _WAKES else self._sleeps
 
     def render(self) -> bytes:
         """All of it in the Prometheus text format, to be sent with `content_type`."""

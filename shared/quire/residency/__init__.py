@@ -1,0 +1,1 @@
+"""Residency: idle sessions leave the engine's memory, and come back when they are used."""
