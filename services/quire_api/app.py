@@ -19,21 +19,29 @@ from quire_api.envelope import Envelope
 from quire_api.idempotency import Idempotency
 from quire_api.openapi import complete_openapi
 from quire_api.parameters import known_parameters
+from quire_api.patience import Patience, install_patience
 from quire_api.problems import install_problems
 from quire_api.routers import (
+    checkpoints,
     chunks,
     documents,
+    files,
     jobs,
+    lineage,
     operations,
     points,
     queries,
+    residency,
     retention,
     search,
     sessions,
     sharing,
     statistics,
+    transfer,
+    uploads,
 )
 from quire_api.started import Started
+from quire_api.tus import MethodOverride
 
 DESCRIPTION = """Vector workspaces on Qdrant: every session owns a collection.
 
@@ -64,17 +72,24 @@ def create_app(settings: Settings) -> FastAPI:
         dependencies=[Depends(known_parameters)],
     )
     install_problems(app)
+    install_patience(app)
     # Fixed paths under /sessions come before those with an id in them.
     for router in (
         retention,
         statistics,
+        transfer,
+        files,
         sessions,
         sharing,
+        residency,
         documents,
         chunks,
         points,
         search,
         queries,
+        checkpoints,
+        lineage,
+        uploads,
         jobs,
         operations,
     ):
@@ -101,9 +116,11 @@ class Layers:
         await self._layered(scope, receive, send)
 
     def _lay(self, quire: Quire) -> ASGIApp:
-        inner: ASGIApp = Idempotency(self._app, quire.idempotency)
-        inner = BodyLimit(inner, quire.settings.limits)
+        inner: ASGIApp = Patience(self._app)
+        inner = Idempotency(inner, quire.idempotency)
+        inner = BodyLimit(inner, quire.settings.limits, quire.settings.transfer)
         inner = Address(inner)
         inner = Started(inner, quire)
         inner = Authentication(inner, quire.verifier)
+        inner = MethodOverride(inner)
         return Envelope(inner, quire)

@@ -80,7 +80,7 @@ def _complete_operation(operation: dict[str, Any], method: str, *, is_open: bool
     # The framework documents a 422 of its own; ours takes its place.
     if "application/json" in answers.get("422", {}).get("content", {}):
         answers["422"] = _problem(HTTPStatus.UNPROCESSABLE_ENTITY.phrase)
-    statuses = {int(status) for status in answers if status.isdigit()}
+    statuses: set[int] = set()
     if "requestBody" in operation:
         statuses |= {*OF_BODIES}
     if not is_open:

@@ -96,6 +96,8 @@ class SessionShape(BaseModel):
                 "expires_at": None,
                 "last_activity_at": "2026-11-20T09:30:00Z",
                 "residency": "hot",
+                "woke_at": None,
+                "pinned": False,
                 "embedding": {
                     "provider": "minilm",
                     "model": "sentence-transformers/all-MiniLM-L6-v2",
@@ -133,6 +135,8 @@ class SessionShape(BaseModel):
     expires_at: datetime | None
     last_activity_at: datetime
     residency: Residency
+    woke_at: datetime | None
+    pinned: bool
     embedding: EmbeddingShape
     points_count: int
     chunks_count: int
@@ -164,6 +168,8 @@ def session_shape(session: Session) -> Json:
         "expires_at": session.expires_at,
         "last_activity_at": session.last_activity_at,
         "residency": session.residency.value,
+        "woke_at": session.woke_at,
+        "pinned": session.pinned,
         "embedding": session.embedding,
         "points_count": session.points_count,
         "chunks_count": session.chunks_count,
@@ -263,6 +269,7 @@ class PatchSession(Input):
     metadata: Json = {}
     group: str | None = None
     hold: StrictBool = False
+    pinned: StrictBool = Field(False, description="hot for as long as it is active")
     ttl_seconds: float | None = None
     expires_at: AwareDatetime | None = None
 

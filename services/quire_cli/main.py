@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from quire.access.principal import Scope
+from quire_cli.existing import Existing
 from quire_cli.failures import exit_code, tell
 
 app = typer.Typer(
@@ -167,6 +168,56 @@ def reconcile(
     findings = asyncio.run(reconcile(start("error"), repair=repair, force=force))
     print(to_json(findings) if as_json else as_text(findings, repair=repair))
     raise typer.Exit(0 if repair or findings.is_clean else 1)
+
+
+@app.command()
+def backup(
+    session: Annotated[
+        list[str] | None, typer.Argument(metavar="[SESSION]...", help="Unset: every session.")
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FOLDER", help="A folder, instead of the blob store."),
+    ] = None,
+) -> None:
+    """Back up sessions, each as a bundle.
+
+    A folder also gets an index of who owns them; exits with 1 if a session could not be backed up.
+    """
+    from quire_cli.backing_up import back_up
+    from quire_cli.starting import start
+
+    report = asyncio.run(back_up(start("error"), session or [], to))
+    print("\n".join(report.lines("Backed up")))
+    raise typer.Exit(1 if report.failed else 0)
+
+
+@app.command()
+def restore(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FOLDER]", help="What `quire backup --to` wrote."),
+    ] = None,
+    session: Annotated[
+        list[str] | None,
+        typer.Option("--session", metavar="ID", help="Only this one; may be repeated."),
+    ] = None,
+    existing: Annotated[
+        Existing, typer.Option("--existing", help="What to do about ids that are there.")
+    ] = Existing.FAIL,
+) -> None:
+    """Bring sessions back from a folder, with their ids and owners.
+
+    Without a folder, the newest backup in the blob store of each --session.
+    """
+    from quire_cli.backing_up import restore as restore_sessions
+    from quire_cli.starting import start
+
+    if folder is None and not session:
+        raise typer.BadParameter("Name a folder, or a --session", param_hint="FOLDER")
+    report = asyncio.run(restore_sessions(start("error"), folder, session or [], existing))
+    print("\n".join(report.lines("Restored")))
+    raise typer.Exit(1 if report.failed else 0)
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -13,10 +12,9 @@ from quire.errors import Unavailable
 from quire.jobs.port import JobFilter, JobStatus
 from quire.sessions.reconciliation import Findings
 from quire.settings import Settings
+from quire_cli.readiness import until_ready
 
-READY_SECONDS = 15.0
 PURGE_SECONDS = 300.0
-PAUSE_SECONDS = 0.1
 
 
 async def reconcile(settings: Settings, *, repair: bool, force: bool) -> Findings:
@@ -24,23 +22,11 @@ async def reconcile(settings: Settings, *, repair: bool, force: bool) -> Finding
     # Purging is a job, and nobody else may be there to run it.
     part = Part.WORKER if repair else Part.TOOL
     async with Quire.open(settings, part) as quire:
-        await _until_ready(quire)
+        await until_ready(quire, undone="compared")
         findings = await quire.reconciliation.run(repair=repair, force=force)
         if repair:
             await _until_purged(quire, list(findings.missing_collections))
     return findings
-
-
-async def _until_ready(quire: Quire) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while not (readiness := await quire.ready()).is_ready:
-        if time.monotonic() > deadline:
-            told = "; ".join(f"{name}: {words}" for name, words in readiness.failures.items())
-            raise Unavailable(
-                f"Not every part answers, so nothing was compared ({told})",
-                recovery="`quire doctor` tells what to do.",
-            )
-        await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def _until_purged(quire: Quire, session_ids: list[str]) -> None:

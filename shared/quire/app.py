@@ -6,61 +6,29 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
 
 import structlog
 
 from quire.access.tokens import TokenVerifier
-from quire.blobs.ledger import BlobLedger
+from quire.assembly import Assembly
 from quire.blobs.objects import open_blobs
-from quire.blobs.port import BlobStore
-from quire.content.admission import Admission
-from quire.content.arrival import Arrivals
-from quire.content.chunks import Chunks
-from quire.content.documents import Documents
-from quire.content.extraction.port import Extractor
+from quire.chores import chores_of
 from quire.content.extraction.process import ProcessExtractor
-from quire.content.ingest import Ingest
-from quire.content.reembedding import Reembedding
-from quire.content.removal import Removal
-from quire.content.repository import DocumentRepository
-from quire.content.scratch import Scratch
-from quire.content.switching import Switching
 from quire.directory import DataDirectory
 from quire.embedding.embedders import Embedders
 from quire.errors import ConfigurationError, QuireError, Unavailable
-from quire.housekeeping import Chore, Housekeeping
-from quire.idempotency import IdempotencyKeys
-from quire.jobs.durable import DurableJobs
-from quire.points.points import Points
-from quire.retrieval.pages import QueryPages
-from quire.retrieval.search import Search
-from quire.sessions.comparison import Comparer
-from quire.sessions.creation import Creation
-from quire.sessions.lifecycle import Action
-from quire.sessions.listing import Listing
-from quire.sessions.purge import Purge, Reason
-from quire.sessions.reconciliation import Reconciliation
-from quire.sessions.repository import SessionRepository
-from quire.sessions.retention import Retention, Verdict
-from quire.sessions.retention_policy import RetentionPolicies
-from quire.sessions.sessions import Sessions
-from quire.sessions.sharing import Sharing
-from quire.sessions.statistics import StatisticsKeeper
-from quire.sessions.work import Work
+from quire.housekeeping import Housekeeping
 from quire.settings import Settings
-from quire.store import Database, migrate, open_database, pending_migrations
-from quire.store.columns import now
+from quire.store import migrate, open_database, pending_migrations
 from quire.telemetry.engine import MeasuredEngine
-from quire.telemetry.metrics import ExpirationReason, Metrics
-from quire.telemetry.tracing import Tracing, configure_tracing
+from quire.telemetry.metrics import Metrics
+from quire.telemetry.tracing import configure_tracing
 from quire.vectors.port import VectorEngine
 
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 1.0
-HOUR = 3600.0
 
 
 class Part(StrEnum):
@@ -83,91 +51,13 @@ class Readiness:
         return not self.failures
 
 
-class Quire:
-    """Everything, wired. Use `async with Quire.open(settings) as quire:`."""
+class Quire(Assembly):
+    """Everything, running. Use `async with Quire.open(settings) as quire:`."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        engine: VectorEngine,
-        blobs: BlobStore,
-        metrics: Metrics,
-        tracing: Tracing,
-        verifier: TokenVerifier | None,
-        embedders: Embedders,
-        extractor: Extractor,
-    ) -> None:
-        self.settings = settings
-        self.database = database
-        self.engine = engine
-        self.blobs = blobs
-        self.metrics = metrics
-        self.tracing = tracing
-        self.verifier = verifier
-        self.embedders = embedders
-        self.jobs = DurableJobs(database, settings.jobs)
-        self.ledger = BlobLedger(database, blobs, settings.blob.sweep_grace_seconds)
-        repository = SessionRepository(database)
-        self.repository = repository
-        self.policies = RetentionPolicies(database)
-        purge = Purge(repository, engine, self.ledger, self.jobs)
-        limits = settings.limits
-        self.sessions = Sessions(database, repository, purge, limits)
-        self.creation = Creation(
-            database, repository, engine, purge, self.policies, embedders, settings
-        )
-        self.listing = Listing(repository)
-        self.sharing = Sharing(self.sessions, limits)
-        self.statistics = StatisticsKeeper(self.sessions, engine, limits)
-        self.comparer = Comparer(self.sessions, limits)
-        self.retention = Retention(repository, purge, settings.retention)
-        self.work = Work(self.jobs, self.sessions, repository)
-        self.pages = QueryPages(database, self.sessions, settings.query)
-        self._lay_content(embedders, extractor)
-        self.idempotency = IdempotencyKeys(database)
-        self.reconciliation = Reconciliation(
-            repository, engine, purge, settings.qdrant.collection_prefix
-        )
-        self._housekeeping = Housekeeping(database, self._chores())
-        self._starting: asyncio.Task[None] | None = None
-        self._started = False
-        self._waits_for = "the database"
-
-    def _lay_content(self, embedders: Embedders, extractor: Extractor) -> None:
-        """Documents, chunks, points and searches."""
-        settings, limits = self.settings, self.settings.limits
-        repository, engine, jobs = self.repository, self.engine, self.jobs
-        rows = DocumentRepository(self.database, self.ledger)
-        switching = Switching(repository, rows, engine)
-        self._scratch = Scratch(settings.data_dir / "scratch")
-        arrivals = Arrivals(self.blobs, self.ledger, limits.document_bytes)
-        self.points = Points(self.sessions, repository, engine, embedders, limits)
-        self.admission = Admission(
-            self.sessions, repository, rows, arrivals, embedders, jobs, limits
-        )
-        self.documents = Documents(self.sessions, repository, rows, self.blobs, jobs)
-        self.chunks = Chunks(self.sessions, repository, rows, engine)
-        self.search = Search(
-            self.sessions, repository, rows, engine, embedders, self.pages, limits, settings.query
-        )
-        self.reembedding = Reembedding(
-            self.sessions, repository, engine, embedders, jobs, settings.qdrant.collection_prefix
-        )
-        Ingest(
-            self.database,
-            repository,
-            rows,
-            engine,
-            self.blobs,
-            self.ledger,
-            embedders,
-            extractor,
-            switching,
-            jobs,
-            self._scratch,
-        )
-        Removal(self.database, repository, rows, switching, jobs)
+    _started = False
+    _waits_for = "the database"
+    _starting: asyncio.Task[None] | None = None
+    _housekeeping: Housekeeping
 
     @classmethod
     @asynccontextmanager
@@ -209,6 +99,7 @@ class Quire:
                 embedders,
                 extractor,
             )
+            quire._housekeeping = Housekeeping(database, chores_of(quire))
             stack.push_async_callback(quire._stop)
             await quire._start(part)
             yield quire
@@ -248,11 +139,12 @@ class Quire:
         self.pages.open()
         runs_jobs = part is Part.WORKER or (part is Part.API and self.settings.jobs.in_process)
         if self.database.is_sqlite:
-            await self._scratch.sweep(left_after=0)  # nobody else uses this directory
+            await self.scratch.sweep(left_after=0)  # nobody else uses this directory
             applied = await migrate(self.database)
             if applied:
                 log.info("database migrated", revisions=applied)
             await self._start_jobs(runs_jobs)
+            await self.residency.open()
             if runs_jobs and (purged := await self.retention.purge_cut_off()):
                 log.info("creations that were cut off are cleaned away", sessions=purged)
         else:
@@ -287,35 +179,10 @@ class Quire:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
         await self._housekeeping.stop()
+        await self.residency.close()
         await self.pages.close()
         await self.repository.close()
         await self.jobs.stop(grace_seconds=self.settings.jobs.grace_seconds)
-
-    def _chores(self) -> list[Chore]:
-        blob_pause = max(60.0, self.settings.blob.sweep_grace_seconds / 2)
-        query_pause = max(60.0, self.settings.query.ttl_seconds / 4)
-        return [
-            Chore("retention", self.settings.retention.sweep_seconds, self._sweep_sessions),
-            Chore("blobs", blob_pause, self._sweep_blobs),
-            Chore("job history", HOUR, self._forget_jobs),
-            Chore("idempotency keys", HOUR, self.idempotency.forget_old),
-            Chore("query results", query_pause, self._forget_queries),
-            Chore("scratch", HOUR, self._scratch.sweep),
-        ]
-
-    async def _sweep_sessions(self) -> None:
-        sweep = await self.retention.sweep(await self.policies.get())
-        for verdict in sweep.verdicts:
-            self.metrics.count_expirations(_expiration(verdict))
-
-    async def _sweep_blobs(self) -> None:
-        await self.ledger.sweep(now())
-
-    async def _forget_jobs(self) -> None:
-        await self.jobs.forget_finished(now() - timedelta(days=self.settings.jobs.history_days))
-
-    async def _forget_queries(self) -> None:
-        await self.pages.forget_expired(now())
 
     async def _require_migrated(self) -> None:
         if pending := await pending_migrations(self.database):
@@ -333,18 +200,6 @@ class Quire:
         if not self._started:
             raise Unavailable("Jobs are waiting for the database")
         return await self.jobs.ping()
-
-
-def _expiration(verdict: Verdict) -> ExpirationReason:
-    match verdict.action:
-        case Action.ARCHIVE:
-            return ExpirationReason.RETENTION_ARCHIVED
-        case Action.DELETE:
-            return ExpirationReason.RETENTION_DELETED
-        case _ if verdict.purge_reason is Reason.EXPIRED:
-            return ExpirationReason.EXPIRED
-        case _:
-            return ExpirationReason.PURGED
 
 
 async def _open_engine(settings: Settings) -> VectorEngine:

@@ -45,6 +45,8 @@ OURS = {
     "expires_at",
     "last_activity_at",
     "residency",
+    "woke_at",
+    "pinned",
     "embedding",
     "points_count",
     "chunks_count",
@@ -437,6 +439,124 @@ async def test_retention_policy_and_cleanup(client: OriginalClient) -> None:
         await client.call("PUT", "/sessions/retention-policy", json=policy["retention_policy"])
 
 
+async def test_a_session_is_exported_and_imported(client: OriginalClient) -> None:
+    # given a session whose collection the original's pipelines filled
+    session = await client.create("Gardens", owner_id="ada", tags=["garden"], metadata={"a": 1})
+    points = [{"id": n, "vector": [1.0] + [0.0] * 383, "payload": {"url": f"u{n}"}} for n in (1, 2)]
+    await client.call("PUT", f"/sessions/{session['id']}/points", json={"points": points})
+
+    # when
+    export = await client.call("GET", f"/sessions/{session['id']}/export")
+
+    # then
+    assert set(export) == {"session", "collection_data", "export_timestamp"}
+    assert datetime.fromisoformat(export["export_timestamp"]).tzinfo is not None
+    assert_session(export["session"])
+    assert export["session"]["id"] == session["id"]
+    data = export["collection_data"]
+    assert set(data) == {"collection_name", "exported_points", "points"}
+    assert data["collection_name"] == session["qdrant_collection_name"]
+    assert data["exported_points"] == 2
+    assert data["points"] == points
+
+    # and back under another name, as the original's client sent it
+    back = await client.call("POST", "/sessions/import", params={"new_name": "Again"}, json=export)
+    assert_session(back)
+    assert back["name"] == "Again"
+    assert back["id"] != session["id"]
+    assert back["tags"] == ["garden", "imported"]
+    assert back["metadata"] == {"a": 1, "imported_from": session["id"]}
+    again = await client.call("GET", f"/sessions/{back['id']}/export")
+    assert again["collection_data"]["points"] == points
+
+
+async def test_metadata_alone_is_exported_and_imported(client: OriginalClient) -> None:
+    session = await client.create("Bare", description="Only words", tags=["garden"])
+    path = f"/sessions/{session['id']}/export"
+    export = await client.call("GET", path, params={"include_data": "false"})
+    assert export["collection_data"] is None
+    # what the original service wrote has none of our fields
+    export["session"] = {name: export["session"][name] for name in SESSION_FIELDS}
+    back = await client.call("POST", "/sessions/import", json=export)
+    assert (back["name"], back["description"]) == ("Bare", "Only words")
+    assert (back["tags"], back["points_count"]) == (["garden", "imported"], 0)
+
+
 async def test_the_service_says_what_it_is(client: OriginalClient) -> None:
     assert (await client.call("GET", "/"))["status"] == "running"
     assert await client.call("GET", "/health") == {"status": "healthy", "service": "quire"}
+
+
+async def filled(client: OriginalClient, name: str, ids: list[int | str]) -> dict[str, Any]:
+    """A session with points, which pipelines wrote to Qdrant."""
+    session = await client.create(name, owner_id="ada", tags=["t"], embedding={"dimension": 2})
+    points = [{"id": identity, "vector": [1.0, n + 1.0]} for n, identity in enumerate(ids)]
+    await client.call("PUT", f"/sessions/{session['id']}/points", json={"points": points})
+    return session
+
+
+async def test_a_merge_answers_the_new_session(client: OriginalClient) -> None:
+    one, two = await filled(client, "One", [1, 2]), await filled(client, "Two", [3])
+    merged = await client.call(
+        "POST",
+        "/sessions/merge",
+        json={
+            "source_session_ids": [one["id"], two["id"]],
+            "target_name": "Both",
+            "target_description": "of spring",
+            "owner_id": "ada",
+            "tags": ["all"],
+            "metadata": {"why": "tidy"},
+            "archive_sources": True,
+        },
+    )
+    assert_session(merged)
+    assert (merged["name"], merged["description"], merged["owner_id"]) == (
+        "Both",
+        "of spring",
+        "ada",
+    )
+    assert merged["tags"] == ["all"]
+    assert merged["metadata"] == {
+        "why": "tidy",
+        "merged_from": [one["id"], two["id"]],
+        "merged_point_count": 3,
+    }
+    assert (await client.session(one["id"]))["status"] == "archived"
+
+
+async def test_a_split_moves_the_points_that_are_named(client: OriginalClient) -> None:
+    uuid = "5c56c793-69f3-4fbf-87e6-c4bf54c28c26"
+    session = await filled(client, "Mixed", [1, 2, 3, uuid])
+    answer = await client.call(
+        "POST",
+        f"/sessions/{session['id']}/split",
+        json={
+            "parts": [
+                {
+                    "name": "First",
+                    "point_ids": ["1", uuid.upper().replace("-", "")],
+                    "description": "two of them",
+                    "tags": ["part"],
+                    "metadata": {"cluster": 1},
+                },
+                {"name": "Second", "point_ids": [2]},
+            ],
+            "archive_original": False,
+            "remove_points": True,
+        },
+    )
+    assert (answer["assigned_points"], answer["removed_points"]) == (3, 3)
+    first, second = answer["new_sessions"]
+    for part in (first, second):
+        assert_session(part)
+        assert part["owner_id"] == "ada"
+        assert part["metadata"]["split_from"] == session["id"]
+    assert (first["name"], first["description"], first["tags"]) == (
+        "First",
+        "two of them",
+        ["part"],
+    )
+    assert first["metadata"]["cluster"] == 1
+    stats = await client.call("GET", f"/sessions/{session['id']}/stats")
+    assert stats["collection_stats"]["points_count"] == 1

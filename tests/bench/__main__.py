@@ -9,12 +9,12 @@ from collections.abc import Iterable
 
 from quire.settings import LogSettings
 from quire.telemetry.logs import configure_logs
-from tests.bench import content, embedding, quality, sessions
+from tests.bench import content, embedding, quality, residency, sessions, transfers
 from tests.bench.serving import machine
 from tests.bench.sessions import Figure
 
 BACKENDS = {"embedded": sessions.embedded, "server": sessions.server}
-SUBJECTS = ("embedding", "quality", "sessions", "content")
+SUBJECTS = ("embedding", "quality", "sessions", "content", "transfers", "residency")
 QUICK = sessions.Sizes(sessions=1_000, filled=60, hot=40, requests=60, seconds=1.0, rounds=3)
 
 
@@ -45,6 +45,14 @@ def main() -> int:
             with BACKENDS[backend]() as environment:
                 figures = content.measure(environment, content.QUICK if quick else content.Sizes())
                 missed += table(f"Content, {backend}", figures)
+        if "transfers" in subjects:
+            with BACKENDS[backend]() as environment:
+                sized = transfers.QUICK if quick else transfers.Sizes()
+                figures = transfers.measure(backend, environment, sized)
+                missed += table(f"Transfers, {backend}", figures)
+        if "residency" in subjects:
+            many = residency.QUICK if quick else residency.Sizes()
+            missed += table(f"Residency, {backend}", residency.measure(backend, many))
     if missed:
         print(f"{missed} goals not reached.")
     return 0

@@ -83,7 +83,7 @@ def memory(environment: dict[str, str], megabytes: int) -> Figure:
     with serve({**environment, **FAKE}) as served, connected(served) as client:
         session = Session.made(client)
         session.ingest("warm", filler.text(WARM_PASSAGES))
-        with _watched(served) as growth:
+        with watched(served) as growth:
             chunks = session.ingest("text", filler.blocks(megabytes * 1_000_000))
     return Figure(
         f"RSS growth, {megabytes} MB of text ingested ({chunks:,} chunks; fake vectors)",
@@ -93,7 +93,9 @@ def memory(environment: dict[str, str], megabytes: int) -> Figure:
     )
 
 
-class _Growth:
+class Growth:
+    """How much larger a server got, in megabytes."""
+
     def __init__(self, served: Served) -> None:
         self._served = served
         self._before = served.rss_megabytes, served.anonymous_megabytes
@@ -106,9 +108,9 @@ class _Growth:
 
 
 @contextmanager
-def _watched(served: Served) -> Iterator[_Growth]:
+def watched(served: Served) -> Iterator[Growth]:
     """The most that the server has grown by at any time within."""
-    growth, over = _Growth(served), threading.Event()
+    growth, over = Growth(served), threading.Event()
 
     def watch() -> None:
         while not over.wait(SAMPLE_SECONDS):

@@ -10,10 +10,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from quire.jobs.port import JobFilter, JobStatus
 from quire_api.authentication import Caller
-from quire_api.http import PageSize, TheQuire, job_shape, json_response, next_link
+from quire_api.http import (
+    PageSize,
+    TheQuire,
+    Wait,
+    job_shape,
+    json_response,
+    next_link,
+    require_not_failed,
+)
 from quire_api.problems import problem_responses
 
 router = APIRouter(prefix="/jobs", tags=["operations"])
+
+UNDOING: dict[str, Any] = {"description": "it is still being undone; `Location` is where"}
 
 
 class ProgressShape(BaseModel):
@@ -91,3 +101,25 @@ async def get_job(job_id: str, caller: Caller, quire: TheQuire) -> Response:
 async def cancel_job(job_id: str, caller: Caller, quire: TheQuire) -> Response:
     """Ask for cancellation: a queued job ends at once, a running one after its present step."""
     return json_response(job_shape(await quire.work.cancel(caller, job_id)))
+
+
+@router.post(
+    "/{job_id}/undo",
+    response_model=JobShape,
+    responses={202: UNDOING, **problem_responses(401, 403, 404, 409, 503, 507)},
+)
+async def undo_job(
+    job_id: str,
+    caller: Caller,
+    quire: TheQuire,
+    wait: Wait,
+    force: Annotated[
+        bool, Query(description="even where a session was changed since: that is lost then")
+    ] = False,
+) -> Response:
+    """Take back a merge, a split or a restored checkpoint; answers the job that does it."""
+    undo_id = await quire.history.undo.begin(caller, job_id, force=force)
+    job = await quire.jobs.wait(undo_id, wait)
+    require_not_failed(job)
+    status = 200 if job.status.is_final else 202
+    return json_response(job_shape(job), status, {"Location": f"/jobs/{undo_id}"})

@@ -1,0 +1,1 @@
+"""Moving points between sessions and files: merge, split, fork, export, import, checkpoints."""

@@ -1,0 +1,64 @@
+"""Documents as JSON, in blobs and bundles, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from quire.content.models import (
+    ChunkSettings,
+    Document,
+    DocumentStatus,
+    SizeUnit,
+    Slice,
+    TextKind,
+)
+
+SAME_NAMES = (
+    "session_id",
+    "id",
+    "revision",
+    "ordinal",
+    "is_current",
+    "job_id",
+    "title",
+    "media_type",
+    "source_url",
+    "metadata",
+    "content_sha256",
+    "characters",
+    "chunks_count",
+    "first_seq",
+    "error",
+)
+
+
+def document_json(document: Document) -> dict[str, Any]:
+    """All of a document's row."""
+    return {
+        **{name: getattr(document, name) for name in SAME_NAMES},
+        "status": document.status.value,
+        "raw": asdict(document.raw),
+        "text": None if document.text is None else asdict(document.text),
+        "kind": document.kind and document.kind.value,
+        "chunking": asdict(document.chunking),
+        "created_at": document.created_at.isoformat(),
+        "updated_at": document.updated_at.isoformat(),
+    }
+
+
+def document_from(told: Mapping[str, Any]) -> Document:
+    """What `document_json` wrote."""
+    chunking = told["chunking"]
+    return Document(
+        **{name: told[name] for name in SAME_NAMES},
+        status=DocumentStatus(told["status"]),
+        raw=Slice(**told["raw"]),
+        text=None if told["text"] is None else Slice(**told["text"]),
+        kind=TextKind(told["kind"]) if told["kind"] else None,
+        chunking=ChunkSettings(chunking["size"], chunking["overlap"], SizeUnit(chunking["unit"])),
+        created_at=datetime.fromisoformat(told["created_at"]),
+        updated_at=datetime.fromisoformat(told["updated_at"]),
+    )
