@@ -70,6 +70,7 @@ class SourceReportShape(BaseModel):
     conflicts: int
     document_conflicts: int
     incompatibility: str | None
+    textless: int = Field(description="points that cannot be embedded anew, where that must be")
 
 
 class MergeReportShape(BaseModel):

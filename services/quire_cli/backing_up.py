@@ -10,7 +10,7 @@ from quire.access.policy import session_not_found
 from quire.access.principal import LOCAL
 from quire.app import Part, Quire
 from quire.bundle.formats.models import Format
-from quire.errors import Conflict, QuireError
+from quire.errors import Conflict, NotFound, QuireError
 from quire.jobs.failures import revive
 from quire.jobs.port import JobStatus
 from quire.sessions.models import Session
@@ -97,8 +97,14 @@ async def _sessions(quire: Quire, session_ids: Sequence[str]) -> AsyncIterator[S
         yield session_found
 
 
-def _wanted(folder: Path, session_ids: Sequence[str]) -> Iterator[Entry]:
-    return (e for e in entries(folder) if not session_ids or e.id in session_ids)
+def _wanted(folder: Path, session_ids: Sequence[str]) -> Sequence[Entry]:
+    wanted = [entry for entry in entries(folder) if not session_ids or entry.id in session_ids]
+    for session_id in set(session_ids) - {entry.id for entry in wanted}:
+        raise NotFound(
+            f"{folder} holds no session {session_id}; nothing was restored",
+            recovery="Check the id; without --session everything in the folder comes back.",
+        )
+    return wanted
 
 
 async def _require_absent(quire: Quire, folder: Path | None, session_ids: Sequence[str]) -> None:

@@ -36,6 +36,9 @@ def test_everything_comes_back_with_its_ids_and_owners(tmp_path: Path) -> None:
     assert "Backed up 2 sessions" in backed_up.out
     assert restored.code == 0, restored.said
     assert "Restored 2 sessions" in restored.out
+    missing = quire("restore", str(folder), "--session", "three", data_dir=other, **FAKE)
+    assert missing.code == 1
+    assert "three" in missing.err
     with serving(other, tmp_path, **FAKE) as server, server.client() as client:
         after = client.get("/sessions/one").json()
         for name in ("name", "owner_id", "group", "shared_with", "tags", "metadata", "embedding"):

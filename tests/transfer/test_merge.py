@@ -258,6 +258,14 @@ async def test_other_embeddings_are_refused_or_embedded_anew(quire: Quire) -> No
     (expected,) = await embedder.passages(["a text"])
     assert found[1].dense == pytest.approx(expected.tolist(), abs=1e-6)
 
+    # what has no text cannot be embedded anew, and the dry run says so
+    await quire.points.upsert(ADA, two, [{"id": 2, "vector": [0.5] * 32}])
+    report = await quire.transfers.merge.report(
+        ADA, MergeRequest(source_session_ids=[one, two], target_name="m", reembed=True)
+    )
+    assert report.reason == f"{two}: 1 points have no text to embed anew"
+    assert not report.would_succeed
+
 
 async def test_the_parts_of_a_split_are_put_together_as_they_were(quire: Quire) -> None:
     # given documents that are torn apart

@@ -289,3 +289,12 @@ async def test_a_split_that_breaks_off_leaves_everything_as_it_was(
     assert await traces(quire) == before
     assert await hashes(quire, session_id) == points
     await write(quire, session_id, [9999])
+
+
+async def test_a_field_that_no_point_has_makes_no_parts(quire: Quire) -> None:
+    session_id = await filled(quire)
+    request = SplitRequest(by=ByField(field="nowhere"))
+    for ask in (quire.transfers.split.begin, quire.transfers.split.report):
+        with pytest.raises(InvalidInput, match="nowhere") as refused:
+            await ask(ADA, session_id, request)
+        assert refused.value.field == "by.field"

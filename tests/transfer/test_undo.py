@@ -223,6 +223,19 @@ async def test_restored_checkpoints_are_undone_the_last_one_first(quire: Quire) 
     assert (await quire.sessions.get(ADA, session.id)).lineage == {}
 
 
+async def test_merges_on_top_of_each_other_are_undone_one_by_one(quire: Quire) -> None:
+    target, one, two = [await with_points(quire) for _ in range(3)]
+    for n, session in enumerate((target, one, two)):
+        points = [{"id": n, "vector": [1.0, 0.0, 0.0, float(n)]}]
+        await quire.points.upsert(ADA, session.id, points)
+    before = await digest(quire, target.id)
+    first = await merge(quire, one, target_session_id=target.id)
+    second = await merge(quire, two, target_session_id=target.id)
+    await undo(quire, second.id)
+    await undo(quire, first.id)
+    assert await digest(quire, target.id) == before
+
+
 async def test_only_admins_of_all_undo(quire: Quire) -> None:
     one, other = await with_points(quire, 1), await with_points(quire)
     job = await merge(quire, one, other)

@@ -151,4 +151,4 @@ async def _answer(quire: TheQuire, caller: Caller, begun: Begun, wait: float) ->
     if not job.status.is_final:
         return json_response(job_shape(job), 202, {"Location": f"/jobs/{begun.job_id}"})
     session = await quire.sessions.get(caller, begun.session_id)
-    return session_response(session, {"Location": f"/sessions/{session.id}"})
+    return session_response(session, {"Location": f"/sessions/{session.id}", "X-Quire-Job": job.id})

@@ -11,6 +11,7 @@ import asyncio
 import uuid
 from dataclasses import replace
 from datetime import datetime
+from weakref import WeakValueDictionary
 
 import sqlalchemy as sa
 import structlog
@@ -60,6 +61,8 @@ class Sleeping:
         self._metrics = metrics
         self._prefix = prefix
         self._slots = asyncio.Semaphore(AT_ONCE)
+        # Weakly kept: a lock lives as long as somebody holds it or waits for it.
+        self._alone: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def sleep(
         self, session_id: str, *, pack: bool, unless_used_since: datetime | None = None
@@ -68,7 +71,11 @@ class Sleeping:
 
         `Conflict` tells what stands against it: a job, a pin, or a change meanwhile.
         """
-        async with self._slots:
+        alone = self._alone.get(session_id)
+        if alone is None:
+            alone = self._alone[session_id] = asyncio.Lock()
+        # Who comes second finds it cold, and not changed under their hands.
+        async with alone, self._slots:
             session = await self._repository.latest(session_id)
             if session is None or not session.state.is_visible:
                 raise session_not_found(session_id)

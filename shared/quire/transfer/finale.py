@@ -245,6 +245,7 @@ def _before(session: Session, result: Built) -> dict[str, Any]:
         "points": session.points_count,
         "chunks": session.chunks_count,
         "collection": session.collection,
+        "updated_at": session.updated_at.isoformat(),
         "hidden_stages": list(session.hidden_stages),
         "metadata": {key: session.metadata.get(key) for key in result.metadata},
         "lineage": {key: session.lineage.get(key) for key in result.lineage},

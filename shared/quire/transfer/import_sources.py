@@ -106,12 +106,14 @@ def detected(path: Path, request: ImportRequest) -> Format:
     """What kind of file it is, as the caller says or as it shows."""
     from quire.bundle.formats.detection import detect  # noqa: PLC0415 - it is large
 
+    if not path.stat().st_size:
+        raise FileRefused("The file is empty", recovery="Send the file as the request's body.")
     found = request.format or detect(path, request.file_name, request.content_type)
     if found is None:
         raise FileRefused(
             "It is not known what kind of file this is; a bundle, Parquet, JSONL, CSV, a session's "
             "JSON export and a Qdrant snapshot can be imported",
-            recovery="Say which it is with `format`, or send another file.",
+            recovery="Say which it is with `format`, or CSV by its content type; or send another.",
         )
     return found
 

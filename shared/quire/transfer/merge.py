@@ -118,19 +118,22 @@ class Merge:
             compared = [await self._sessions.get(principal, request.target_session_id), *sources]
         awake = [await self._waker.awake(session) for session in compared]
         found = (await self._survey.take(awake))[-len(sources) :]
-        reports = [
-            SourceReport(
-                session.id,
-                session.name,
-                census.points,
-                census.documents,
-                census.bytes,
-                census.conflicts,
-                census.document_conflicts,
-                incompatibility(compared[0].embedding, session.embedding),
+        reports = []
+        for session, census in zip(awake[-len(sources) :], found, strict=True):
+            difference = incompatibility(compared[0].embedding, session.embedding)
+            reports.append(
+                SourceReport(
+                    session.id,
+                    session.name,
+                    census.points,
+                    census.documents,
+                    census.bytes,
+                    census.conflicts,
+                    census.document_conflicts,
+                    difference,
+                    0 if difference is None else await self._survey.textless(session),
+                )
             )
-            for session, census in zip(sources, found, strict=True)
-        ]
         return _judged(reports, request)
 
     def _draft(
@@ -283,6 +286,9 @@ def _judged(reports: Sequence[SourceReport], request: MergeRequest) -> MergeRepo
     for source in reports:
         if source.incompatibility is not None and not request.reembed:
             reason = f"{source.session_id}: {source.incompatibility}; reembed would do it"
+            return replace(report, would_succeed=False, reason=reason)
+        if source.textless:
+            reason = f"{source.session_id}: {source.textless} points have no text to embed anew"
             return replace(report, would_succeed=False, reason=reason)
     if report.conflicts and request.on_conflict is OnConflict.FAIL:
         reason = f"{report.conflicts} points or documents have the same id in several sessions"

@@ -70,6 +70,8 @@ class SourceReport:
     """Points whose id a session before this one has too."""
     document_conflicts: int
     incompatibility: str | None = None
+    textless: int = 0
+    """Points that cannot be embedded anew, where that would have to be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from quire.content.repository import DocumentRepository
+from quire.errors import InvalidInput
 from quire.points.facets import counted_values
 from quire.points.visibility import visible
 from quire.sessions.models import Session
@@ -121,6 +122,10 @@ class PartFinder:
         limits = self._settings.transfer
         most = limits.parts if by.max_parts is None else by.max_parts
         found = await counted_values(self._engine, session, by.field, None, most + 1)
+        if not found:
+            raise InvalidInput(
+                f"No point of session {session.id} has a value in {by.field!r}", field="by.field"
+            )
         if by.max_parts is None and len(found) > most:
             raise too_many(len(found), limits, "by")
         longest = self._settings.limits.name_chars

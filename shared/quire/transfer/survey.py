@@ -14,7 +14,7 @@ from quire.sessions.models import Embedding, Session
 from quire.store.database import Database
 from quire.store.tables import documents
 from quire.transfer.selection import order_of
-from quire.vectors.port import PointId, VectorEngine
+from quire.vectors.port import Missing, PointId, VectorEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,11 @@ class Survey:
         async with self._database.read() as connection:
             last = await connection.scalar(query)
         return 0 if last is None else int(last) + 1
+
+    async def textless(self, session: Session) -> int:
+        """How many of its points have no text."""
+        without = visible(session, Missing("text"))
+        return await self._engine.count(session.collection, without)
 
     async def documents(self, session_id: str) -> Held:
         """How many documents a session holds, and how large they are as they came."""

@@ -201,6 +201,9 @@ class Undo:
                 recovery="Restore a checkpoint instead, or go on with what there is.",
             )
         at = now()
+        # As it was, also in this: so that what was done before can be undone next.
+        is_left = session.updated_at == datetime.fromisoformat(deed.left[session.id])
+        updated_at = datetime.fromisoformat(before["updated_at"]) if is_left else at
         await self._repository.save(
             connection,
             session,
@@ -214,7 +217,7 @@ class Undo:
                 removals=session.removals + 1,
                 metadata=_with(session.metadata, before["metadata"]),
                 lineage=_with(session.lineage, before["lineage"]),
-                updated_at=at,
+                updated_at=updated_at,
                 last_activity_at=at,
             ),
         )
