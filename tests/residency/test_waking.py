@@ -171,8 +171,8 @@ async def test_points_that_do_not_all_arrive_keep_it_cold(
     cold = await asleep(quire, session)
     upsert = quire.engine.upsert
 
-    async def losing(collection: str, batch: list[Point]) -> None:
-        await upsert(collection, batch[:-1])
+    async def losing(collection: str, batch: list[Point], **more: Any) -> None:
+        await upsert(collection, batch[:-1], **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(quire.engine, "upsert", losing)

@@ -33,7 +33,7 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("drop", ("c",), {}),
     ("exists", ("c",), {}),
     ("info", ("c",), {}),
-    ("upsert", ("c", POINTS), {}),
+    ("upsert", ("c", POINTS), {"as_read": True}),
     ("delete", ("c", HasId([1])), {}),
     ("set_payload", ("c", {"a": 1}, [1, 2]), {}),
     ("retrieve", ("c", [1, 2]), {"with_payload": False, "with_vectors": True}),
