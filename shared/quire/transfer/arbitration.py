@@ -48,7 +48,11 @@ class Settled:
 
 
 class Arbiter:
-    """Decides for one build. Sources may not change meanwhile: their writers wait."""
+    """Decides for one build, by what the sources hold.
+
+    Writers of sources that are to be archived wait. Others may change meanwhile: should that bring
+    an id into two sources after they were looked at, the count of what was written is found wrong.
+    """
 
     def __init__(self, engine: VectorEngine, database: Database, build: Build, job_id: str) -> None:
         self._engine = engine
