@@ -207,7 +207,12 @@ class EdgeEngine(EdgeCalls):
     ) -> AsyncGenerator[Sequence[Record], None]:
         """Page by page, one of them read ahead."""
         collection_name(collection)
-        return streamed(partial(self._read, collection), _filter(filter), _start(cursor))
+        return streamed(
+            partial(self._read, collection),
+            partial(self._drop_pages, collection),
+            _filter(filter),
+            _start(cursor),
+        )
 
     def ids(
         self,

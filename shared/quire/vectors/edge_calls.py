@@ -91,6 +91,17 @@ class EdgeCalls:
         collection_name(name)
         return await self._run(read)
 
+    async def _drop_pages(self, name: str) -> None:
+        """Let go of what the shard has mapped in; it comes back from its files."""
+
+        def drop() -> None:
+            with self._shards.lease(name):
+                drop_mapped_pages(self._root.shard_path(name), only=b"")
+
+        # A write could map files anew meanwhile, and other memory lie where they were.
+        async with self._writing(name):
+            await self._run(drop)
+
     async def _write(
         self, name: str, call: Callable[[edge.EdgeShard], None], *, points: int = 0
     ) -> None:

@@ -2,8 +2,9 @@
 
 The engine maps its payload indexes with every page present: sparse files that are nearly all holes
 count with some 11 MB a shard, whatever it holds. Their pages are dropped right after the load. And
-what is written stays mapped in, vectors and payloads whole: their pages are dropped now and then
-while points are written. A page that is needed comes back by itself, from the file.
+what is written or read stays mapped in, vectors and payloads whole: their pages are dropped now and
+then while points are written or streamed. A page that is needed comes back by itself, from the
+file. Nobody may write to the shard meanwhile.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MAPS = "/proc/self/maps"
 INDEXES = b"payload_index"
 
 DROP_EVERY = 4_096
-"""Points that are written between two drops: some 20 MB, and it takes a few milliseconds."""
+"""Points written, or read in a stream, between two drops: some 20 MB; it takes milliseconds."""
 
 
 def drop_mapped_pages(shard: Path, *, only: bytes = INDEXES) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import qdrant_edge as edge
 
+from quire.vectors.edge_memory import DROP_EVERY
 from quire.vectors.edge_reads import listed, scrolled
 from quire.vectors.port import MAX_PAGE, PointId, Record, RecordPage
 
@@ -33,20 +34,28 @@ async def ids_of(
 
 
 async def streamed(
-    read: Read, condition: edge.Filter | None, cursor: PointId | None
+    read: Read,
+    drop_pages: Callable[[], Awaitable[None]],
+    condition: edge.Filter | None,
+    cursor: PointId | None,
 ) -> AsyncGenerator[list[Record], None]:
-    """All points from a cursor on."""
+    """All points from a cursor on; what reading maps in is let go of now and then."""
 
     async def page_from(start: PointId | None) -> RecordPage:
         page: RecordPage = await read(partial(scrolled, condition, start, BATCH, True))
         return page
 
+    mapped = 0
     ahead: asyncio.Task[RecordPage] | None = asyncio.create_task(page_from(cursor))
     try:
         while ahead is not None:
             page = await ahead
             following = page.next_cursor
             ahead = None if following is None else asyncio.create_task(page_from(following))
+            mapped += len(page.records)
+            if mapped >= DROP_EVERY:
+                await drop_pages()
+                mapped = 0
             if page.records:
                 yield list(page.records)
     finally:

@@ -12,12 +12,14 @@ remove, is removed by hand.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
 
 from qdrant_client import models
 
-from quire.errors import Conflict, QuireError, VerificationFailed
+from quire.errors import Conflict, InvalidInput, QuireError, Unavailable, VerificationFailed
 from quire.vectors import server_copies
 from quire.vectors.conditions import (
     checked_condition,
@@ -60,6 +62,12 @@ from quire.vectors.validation import (
     point_id,
     point_ids,
 )
+
+_NO_INDEX_YET = "No appropriate index for faceting"
+"""Said of an index that is there, too: a segment that is being optimised gets it afterwards."""
+
+_INDEX_SECONDS = 30.0
+_INDEX_PAUSE_SECONDS = 0.2
 
 
 class QdrantEngine(ServerCalls):
@@ -313,10 +321,20 @@ class QdrantEngine(ServerCalls):
         checked_facet(key, spec)
         checked_page(limit, MAX_IDS)
         condition = _filter(filter)
-        with self._server.answers(collection):
-            response = await self._server.client.facet(
-                self._server.on_server(collection), key, condition, limit, exact=True
-            )
+        deadline = time.monotonic() + _INDEX_SECONDS
+        while True:
+            try:
+                with self._server.answers(collection):
+                    response = await self._server.client.facet(
+                        self._server.on_server(collection), key, condition, limit, exact=True
+                    )
+                break
+            except InvalidInput as error:
+                if _NO_INDEX_YET not in error.message:
+                    raise
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"{key} is still being indexed", retry_after=5.0) from None
+                await asyncio.sleep(_INDEX_PAUSE_SECONDS)
         counts = (FacetCount(hit.value, hit.count) for hit in response.hits if hit.count)
         return sorted(counts, key=facet_order)
 
