@@ -312,7 +312,7 @@ class TransferMachine(RuleBasedStateMachine):
         return begun.session_id
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[type[TransferMachine]]:
     with (
         start_blocking_portal() as portal,

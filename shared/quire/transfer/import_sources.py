@@ -107,7 +107,10 @@ def detected(path: Path, request: ImportRequest) -> Format:
     from quire.bundle.formats.detection import detect  # noqa: PLC0415 - it is large
 
     if not path.stat().st_size:
-        raise FileRefused("The file is empty", recovery="Send the file as the request's body.")
+        raise FileRefused(
+            "The file is empty: there is nothing to import",
+            recovery="Send the file as the request's body.",
+        )
     found = request.format or detect(path, request.file_name, request.content_type)
     if found is None:
         raise FileRefused(
