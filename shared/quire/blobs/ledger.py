@@ -11,11 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from quire.blobs.address import require_address
 from quire.blobs.port import Blob, BlobStore
-from quire.blobs.sweep import SETTLED_AFTER, Sweep, SweepReport, insert_into
+from quire.blobs.sweep import SETTLED_AFTER, Sweep, SweepReport
 from quire.errors import BlobNotFound, Unavailable
 from quire.store.columns import now
 from quire.store.database import Database
 from quire.store.tables import blob_references, blobs
+from quire.store.upsert import insert_into
 
 # Between two attempts to enter a blob that a sweep holds; a healthy sweep holds one for
 # milliseconds.

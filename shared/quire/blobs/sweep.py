@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from quire.blobs.address import SHARDS
 from quire.blobs.port import Blob, BlobStore, StoredBlob
@@ -15,6 +14,7 @@ from quire.errors import BlobNotFound
 from quire.store.columns import EPOCH, now
 from quire.store.database import Database
 from quire.store.tables import blob_references, blobs
+from quire.store.upsert import insert_into
 
 # How long a request to delete may still be on its way after the sweep that sent it died.
 SETTLED_AFTER = timedelta(seconds=30)
@@ -192,8 +192,3 @@ class Sweep:
         except BlobNotFound:
             return True
         return False
-
-
-def insert_into(database: Database, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that can do something on conflict, which SQLAlchemy has only per database."""
-    return sqlite.insert(table) if database.is_sqlite else postgresql.insert(table)

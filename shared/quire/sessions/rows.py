@@ -81,8 +81,8 @@ def to_row(session: Session) -> dict[str, Any]:
         {"user_id": c.user_id, "role": c.role.value} for c in session.collaborators
     ]
     row["configuration"] = asdict(session.configuration)
-    row["processing_stats"] = _with_times_as_text(asdict(session.processing_stats))
-    row["model_usage"] = _with_times_as_text(asdict(session.model_usage))
+    row["processing_stats"] = with_times_as_text(asdict(session.processing_stats))
+    row["model_usage"] = with_times_as_text(asdict(session.model_usage))
     row["embedding"] = asdict(session.embedding)
     row["outcome"] = session.outcome and session.outcome.value
     row["residency"] = session.residency.value
@@ -134,7 +134,8 @@ def _successor(entry: Mapping[str, Any]) -> Successor:
     return Successor(entry["job_id"], entry["collection"], Embedding(**entry["embedding"]))
 
 
-def _with_times_as_text(values: dict[str, Any]) -> dict[str, Any]:
+def with_times_as_text(values: dict[str, Any]) -> dict[str, Any]:
+    """For JSON."""
     return {
         key: value.isoformat() if isinstance(value, datetime) else value
         for key, value in values.items()

@@ -17,6 +17,7 @@ from quire.errors import QuireError
 from quire.store.columns import EPOCH, now
 from quire.store.database import Database
 from quire.store.tables import spare_collections
+from quire.store.upsert import insert_into
 from quire.vectors.port import VectorEngine
 
 log = structlog.get_logger(__name__)
@@ -43,11 +44,15 @@ class SpareCollections:
         until: datetime,
         job_id: str | None = None,
     ) -> None:
-        """Before the collection is made, or in the transaction that takes it from its session."""
+        """Before the collection is made, or in the transaction that takes it from its session.
+
+        It may be repeated: a job's step is.
+        """
+        values = {"name": name, "session_id": session_id, "job_id": job_id, "until": until}
         await connection.execute(
-            sa.insert(spare_collections).values(
-                name=name, session_id=session_id, job_id=job_id, until=until
-            )
+            insert_into(self._database, spare_collections)
+            .values(values)
+            .on_conflict_do_update(index_elements=[spare_collections.c.name], set_=values)
         )
 
     async def adopt(self, connection: AsyncConnection, name: str) -> bool:

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 import orjson
 import sqlalchemy as sa
 
-from quire.blobs.sweep import insert_into
 from quire.errors import PointConflict
 from quire.store.database import Database
 from quire.store.tables import claims
+from quire.store.upsert import insert_into
 from quire.transfer.fates import Fates, FatesOfDocuments
 from quire.transfer.feeds import ORIGIN, Build, Dedupe, Feed, OnConflict, other_id
 from quire.vectors.port import STAGE, PointId, Record, VectorEngine

@@ -15,24 +15,9 @@ from quire.content.models import (
     Slice,
     TextKind,
 )
+from quire.content.rows import SAME_NAMES as ROW_NAMES
 
-SAME_NAMES = (
-    "session_id",
-    "id",
-    "revision",
-    "ordinal",
-    "is_current",
-    "job_id",
-    "title",
-    "media_type",
-    "source_url",
-    "metadata",
-    "content_sha256",
-    "characters",
-    "chunks_count",
-    "first_seq",
-    "error",
-)
+SAME_NAMES = tuple(name for name in ROW_NAMES if name not in ("created_at", "updated_at"))
 
 
 def document_json(document: Document) -> dict[str, Any]:

@@ -14,21 +14,20 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from quire.blobs.sweep import insert_into
 from quire.content.repository import DocumentRepository
-from quire.errors import Conflict, QuireError
+from quire.errors import Conflict, QuireError, VerificationFailed
 from quire.points.visibility import require_writable
 from quire.sessions.lifecycle import Action, State
 from quire.sessions.models import Embedding, Session
 from quire.sessions.purge import Purge, Reason
 from quire.sessions.repository import SessionRepository
 from quire.sessions.sessions import moved
+from quire.sessions.spares import SpareCollections
 from quire.store.columns import now
 from quire.store.database import Database
-from quire.store.tables import claims, documents, spare_collections
+from quire.store.tables import claims, documents
 from quire.transfer.lineage import Line, LineageRecords
 from quire.transfer.replaced import ReplacedDocuments
-from quire.vectors.port import VectorEngine
 
 BUILDING_DAYS = 30
 
@@ -61,7 +60,7 @@ class Finale:
         database: Database,
         repository: SessionRepository,
         rows: DocumentRepository,
-        engine: VectorEngine,
+        spares: SpareCollections,
         purge: Purge,
         lines: LineageRecords,
         replaced: ReplacedDocuments,
@@ -70,7 +69,7 @@ class Finale:
         self._database = database
         self._repository = repository
         self._rows = rows
-        self._engine = engine
+        self._spares = spares
         self._purge = purge
         self._lines = lines
         self._replaced = replaced
@@ -88,7 +87,9 @@ class Finale:
                     )
             until = now() + timedelta(days=BUILDING_DAYS)
             for name in collections:
-                await self._spare(connection, name, None, job_id, until)
+                await self._spares.reserve(
+                    connection, name, session_id=None, until=until, job_id=job_id
+                )
 
     async def conclude(
         self,
@@ -148,7 +149,8 @@ class Finale:
             await self._replaced.take(
                 connection, session, job_id, result.dropped_documents, result.kept
             )
-        await self._unspare(connection, result.collection)
+        if not await self._spares.adopt(connection, result.collection):
+            raise VerificationFailed(f"Collection {result.collection} was given up meanwhile")
         await connection.execute(
             sa.update(documents)
             .where(documents.c.session_id == session.id, documents.c.job_id == job_id)
@@ -179,7 +181,13 @@ class Finale:
         self, connection: AsyncConnection, session: Session, job_id: str, at: datetime
     ) -> None:
         """The collection that a session had is kept until it is too late to undo."""
-        await self._spare(connection, session.collection, session.id, job_id, at + self._undo)
+        await self._spares.reserve(
+            connection,
+            session.collection,
+            session_id=session.id,
+            until=at + self._undo,
+            job_id=job_id,
+        )
 
     async def take_back(self, job_id: str, builds: Mapping[str, str], busy: Sequence[str]) -> bool:
         """Nothing stays of a transfer that failed; False where it had been concluded already.
@@ -190,7 +198,7 @@ class Finale:
             if await self._lines.of_job(connection, job_id):
                 return False
         for session_id, collection in builds.items():
-            await self._engine.drop(collection)
+            await self._spares.drop(collection)
             async with self._repository.transaction() as connection:
                 session = await self._repository.lock(connection, session_id)
                 if session is None:
@@ -202,7 +210,6 @@ class Finale:
                     await self._rows.remove(
                         connection, [d for d in mine if d.session_id == session_id]
                     )
-                await self._unspare(connection, collection)
         async with self._repository.transaction() as connection:
             await _forget_claims(connection, job_id)
             for session_id in sorted(busy):
@@ -218,25 +225,6 @@ class Finale:
         if session is None or not session.state.is_visible:
             raise QuireError(f"Session {session_id} is gone")
         return session
-
-    async def _spare(
-        self,
-        connection: AsyncConnection,
-        name: str,
-        session_id: str | None,
-        job_id: str,
-        until: datetime,
-    ) -> None:
-        values = {"name": name, "session_id": session_id, "job_id": job_id, "until": until}
-        insert = insert_into(self._database, spare_collections).values(values)
-        await connection.execute(
-            insert.on_conflict_do_update(index_elements=[spare_collections.c.name], set_=values)
-        )
-
-    async def _unspare(self, connection: AsyncConnection, name: str) -> None:
-        await connection.execute(
-            sa.delete(spare_collections).where(spare_collections.c.name == name)
-        )
 
 
 def _before(session: Session, result: Built) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Foundation:
             self.database,
             self.repository,
             self.rows,
-            self.engine,
+            self.spares,
             self.purge,
             self.lines,
             self.replaced,

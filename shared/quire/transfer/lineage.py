@@ -11,10 +11,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from quire.blobs.sweep import insert_into
 from quire.store.columns import now
 from quire.store.database import Database
 from quire.store.tables import lineage
+from quire.store.upsert import insert_into
 
 
 class Descent(StrEnum):

@@ -12,6 +12,7 @@ from typing import Any
 
 from quire.errors import FileRefused
 from quire.sessions.models import Configuration, ModelUsage, ProcessingStats, Session
+from quire.sessions.rows import with_times_as_text
 from quire.sessions.validation import ID_PATTERN
 from quire.vectors.port import STANDARD_INDEXES, IndexKind
 
@@ -49,8 +50,8 @@ def session_json(session: Session, indexes: Mapping[str, IndexKind]) -> dict[str
         "tags": list(session.tags),
         "metadata": dict(session.metadata),
         "configuration": asdict(session.configuration),
-        "processing_stats": _with_times_as_text(asdict(session.processing_stats)),
-        "model_usage_history": _with_times_as_text(asdict(session.model_usage)),
+        "processing_stats": with_times_as_text(asdict(session.processing_stats)),
+        "model_usage_history": with_times_as_text(asdict(session.model_usage)),
         "lineage": dict(session.lineage),
         "next_seq": session.next_seq,
         "indexes": {
@@ -158,10 +159,3 @@ def _time(fields: Mapping[str, Any], name: str) -> datetime | None:
 
 def _refused(name: str, valid: str) -> FileRefused:
     return FileRefused(f"The session's {name} cannot be read: {valid}", field=f"session.{name}")
-
-
-def _with_times_as_text(fields: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: value.isoformat() if isinstance(value, datetime) else value
-        for key, value in fields.items()
-    }
