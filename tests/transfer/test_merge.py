@@ -388,3 +388,38 @@ async def test_what_a_merge_waits_for_is_merged_too(quire: Quire) -> None:
     found = await chunks(quire, result["session_id"])
     assert [chunk.seq for chunk in found] == list(range(46))
     assert {chunk.document_id for chunk in found} == {"a", "b", "late"}
+
+
+@pytest.mark.parametrize("last_wins", [False, True])
+async def test_no_content_is_left_out_for_what_is_left_out_itself(
+    quire: Quire, last_wins: bool
+) -> None:
+    first, second, third = "the first text", "the second text", "the third text"
+    # In the order in which the earlier wins: x loses by its id, so its twin z must stay; y is
+    # left out for its content, so its id is free for another y.
+    winners = [
+        await with_documents(quire, x=first, a=second),
+        await with_documents(quire, x=third, y=second),
+        await with_documents(quire, z=third, y="yet another text"),
+    ]
+    points = [{1: "one", 2: "two"}, {1: "three", 3: "two"}, {4: "three", 3: "four"}]
+    for session_id, texts in zip(winners, points, strict=True):
+        await quire.points.upsert(
+            ADA, session_id, [{"id": n, "text": content} for n, content in texts.items()]
+        )
+    result = await merged(
+        quire,
+        *(reversed(winners) if last_wins else winners),
+        dedupe=Dedupe.CONTENT,
+        on_conflict=OnConflict.REPLACE if last_wins else OnConflict.SKIP,
+    )
+    target = result["session_id"]
+    documents = (await quire.documents.page(ADA, target)).documents
+    texts_of = {document.id: await text_of(quire, target, document.id) for document in documents}
+    assert texts_of == {"x": first, "a": second, "z": third, "y": "yet another text"}
+    found = await points_of(quire, target)
+    said = {n: r.payload["text"] for n, r in found.items() if isinstance(n, int)}
+    assert said == {1: "one", 2: "two", 3: "four", 4: "three"}
+    assert {r.payload["text"] for n, r in found.items() if isinstance(n, str)} == {
+        *texts_of.values()
+    }

@@ -77,11 +77,12 @@ class Arbiter:
         feed = self._build.feeds[number]
         names = {str(r.payload["document_id"]) for r in records if STAGE in r.payload}
         fates = await self.fates(number, sorted(names))
-        taken = await self._taken(earlier, [record.id for record in records])
+        taken = await self._taken_in(number, earlier, [record.id for record in records])
         settled = [self._settled(feed, record, fates, record.id in taken) for record in records]
         kept = [one for one in settled if one is not None]
         if self._build.dedupe is Dedupe.CONTENT:
             kept = await self._first_of_their_content(number, kept)
+            await self._claim_ids(number, kept)
         moved = [one.id for one in kept if one.is_renamed]
         ids = await self._other_ids(feed, moved, everywhere)
         return Verdict(
@@ -91,6 +92,23 @@ class Arbiter:
     async def fates(self, number: int, names: Sequence[str]) -> Fates:
         """What becomes of these documents of a feed, by the documents that come before it."""
         return await self._documents.of(number, names)
+
+    async def _taken_in(
+        self, number: int, earlier: Sequence[str], ids: Sequence[PointId]
+    ) -> set[PointId]:
+        """The ids that points have which come before, and go in."""
+        if self._build.dedupe is Dedupe.NONE:
+            return await self._taken(earlier, ids)
+        if not self._build.conflicts:
+            return set()
+        owners = await self._owners([_id_key(identity) for identity in ids])
+        mine = [(identity, owners.get(_id_key(identity))) for identity in ids]
+        return {identity for identity, owner in mine if owner is not None and owner[0] < number}
+
+    async def _claim_ids(self, number: int, kept: Sequence[Settled]) -> None:
+        """What is left out for its content leaves its id to others."""
+        if self._build.conflicts:
+            await self._claim(number, {o.id: _id_key(o.id) for o in kept if not o.is_renamed})
 
     async def _taken(self, earlier: Sequence[str], ids: Sequence[PointId]) -> set[PointId]:
         if not self._build.conflicts:
@@ -153,8 +171,7 @@ class Arbiter:
     async def _claim(
         self, number: int, keys: Mapping[PointId, bytes]
     ) -> dict[bytes, tuple[int, str]]:
-        """Who has each content: whoever asked first, and again in a second run."""
-        owners: dict[bytes, tuple[int, str]] = {}
+        """Who has each of these: whoever asked first, and again in a second run."""
         entries = [
             {"job_id": self._job_id, "key": key, "source": number, "point_id": str(identity)}
             for identity, key in keys.items()
@@ -162,11 +179,18 @@ class Arbiter:
         for start in range(0, len(entries), CLAIMS_AT_ONCE):
             batch = entries[start : start + CLAIMS_AT_ONCE]
             insert = insert_into(self._database, claims).values(batch).on_conflict_do_nothing()
-            query = sa.select(claims.c.key, claims.c.source, claims.c.point_id).where(
-                claims.c.job_id == self._job_id, claims.c.key.in_([e["key"] for e in batch])
-            )
             async with self._database.write() as connection:
                 await connection.execute(insert)
+        return await self._owners(list(keys.values()))
+
+    async def _owners(self, keys: Sequence[bytes]) -> dict[bytes, tuple[int, str]]:
+        owners: dict[bytes, tuple[int, str]] = {}
+        async with self._database.read() as connection:
+            for start in range(0, len(keys), CLAIMS_AT_ONCE):
+                query = sa.select(claims.c.key, claims.c.source, claims.c.point_id).where(
+                    claims.c.job_id == self._job_id,
+                    claims.c.key.in_(keys[start : start + CLAIMS_AT_ONCE]),
+                )
                 for key, source, point_id in await connection.execute(query):
                     owners[bytes(key)] = (source, point_id)
         return owners
@@ -188,3 +212,7 @@ def _content(record: Record) -> bytes:
         said = b"p" + orjson.dumps(record.payload, option=orjson.OPT_SORT_KEYS)
         said += repr(record.dense).encode()
     return hashlib.blake2b(said, digest_size=16).digest()
+
+
+def _id_key(identity: PointId) -> bytes:
+    return hashlib.blake2b(f"i{identity}".encode(), digest_size=16).digest()

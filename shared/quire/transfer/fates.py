@@ -28,6 +28,9 @@ COLUMNS = (
 )
 
 
+SEEN = (documents.c.is_current, documents.c.status == DocumentStatus.READY.value)
+
+
 @dataclass(frozen=True, slots=True)
 class Fates:
     """Of the documents of one source that meet others."""
@@ -48,6 +51,7 @@ class FatesOfDocuments:
     def __init__(self, database: Database, build: Build) -> None:
         self._database = database
         self._build = build
+        self._stays: dict[tuple[int, str], bool] = {}
 
     async def of(self, number: int, names: Sequence[str]) -> Fates:
         """What becomes of these documents of the feed with this number."""
@@ -55,7 +59,9 @@ class FatesOfDocuments:
         feed, winners = build.feeds[number], self._winners(number)
         if not winners or not names:
             return NO_FATES
-        mine, first = await self._found(feed.session_id, winners, names)
+        rows = await self._found(feed.session_id, winners, names)
+        mine = {row.id: row for row in rows if row.session_id == feed.session_id}
+        first = await self._first(winners, [row for row in rows if row.id in mine])
         homes = {
             name: winner.home
             for name, winner in first.items()
@@ -81,41 +87,58 @@ class FatesOfDocuments:
 
     async def _found(
         self, session_id: str, winners: Sequence[Feed], names: Sequence[str]
-    ) -> tuple[Mapping[str, Row], Mapping[str, Winner]]:
-        """The session's own rows, and of each name the first winner that has it."""
-        order = {feed.session_id: place for place, feed in enumerate(winners)}
+    ) -> Sequence[Row]:
+        """The documents of these names, the session's own and the winners'."""
         query = sa.select(*COLUMNS).where(
-            documents.c.session_id.in_([session_id, *order]),
+            documents.c.session_id.in_([session_id, *(feed.session_id for feed in winners)]),
             documents.c.id.in_(names),
-            documents.c.is_current,
-            documents.c.status == DocumentStatus.READY.value,
+            *SEEN,
         )
         async with self._database.read() as connection:
-            rows = [Row(*row) for row in await connection.execute(query)]
-        mine = {row.id: row for row in rows if row.session_id == session_id}
-        others = [row for row in rows if row.session_id in order]
+            return [Row(*row) for row in await connection.execute(query)]
+
+    async def _first(self, winners: Sequence[Feed], rows: Sequence[Row]) -> Mapping[str, Winner]:
+        """Of each name the first winner whose document of that name goes in."""
+        order = {feed.session_id: place for place, feed in enumerate(winners)}
+        others = await self._going_in(order, [row for row in rows if row.session_id in order])
         # The last assignment is the one that counts: the earliest winner's.
         others.sort(key=lambda row: -order[row.session_id])
-        return mine, {row.id: Winner(row, winners[order[row.session_id]]) for row in others}
+        return {row.id: Winner(row, winners[order[row.session_id]]) for row in others}
 
     async def _twins(
         self, winners: Sequence[Feed], session_id: str, names: Sequence[str]
     ) -> set[str]:
-        """Those of the documents whose content a winner has too, whatever its name there."""
-        first = documents.alias("first")
-        query = sa.select(documents.c.id).where(
-            documents.c.session_id == session_id,
-            documents.c.id.in_(names),
-            documents.c.is_current,
-            sa.exists().where(
-                first.c.session_id.in_([feed.session_id for feed in winners]),
-                first.c.content_sha256 == documents.c.content_sha256,
-                first.c.is_current,
-                first.c.status == DocumentStatus.READY.value,
-            ),
+        """Those of the documents whose content goes in with a winner, whatever its name there."""
+        order = {feed.session_id: place for place, feed in enumerate(winners)}
+        mine = documents.alias("mine")
+        query = sa.select(*COLUMNS, mine.c.id).where(
+            mine.c.session_id == session_id,
+            mine.c.id.in_(names),
+            mine.c.is_current,
+            documents.c.session_id.in_(list(order)),
+            documents.c.content_sha256 == mine.c.content_sha256,
+            *SEEN,
         )
         async with self._database.read() as connection:
-            return set((await connection.execute(query)).scalars())
+            pairs = [(Row(*row[:-1]), row[-1]) for row in await connection.execute(query)]
+        going_in = await self._going_in(order, [row for row, _ in pairs])
+        there = {(row.session_id, row.id) for row in going_in}
+        return {name for row, name in pairs if (row.session_id, row.id) in there}
+
+    async def _going_in(self, order: Mapping[str, int], rows: Sequence[Row]) -> list[Row]:
+        """Without those that are left out themselves: they stand for nothing.
+
+        Only content can have two of one name left out; by name alone the first one always stays.
+        """
+        if self._build.dedupe is Dedupe.NONE:
+            return list(rows)
+        for session_id in {row.session_id for row in rows}:
+            number = order[session_id]
+            ids = {row.id for row in rows if row.session_id == session_id}
+            if new := [name for name in sorted(ids) if (number, name) not in self._stays]:
+                left_out = (await self.of(number, new)).left_out
+                self._stays |= {(number, name): name not in left_out for name in new}
+        return [row for row in rows if self._stays[order[row.session_id], row.id]]
 
     async def _other_ids(self, feed: Feed, names: Iterable[str]) -> Mapping[str, str]:
         """Ids that none of the sessions has: the same source may have been merged before."""
