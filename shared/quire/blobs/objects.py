@@ -58,8 +58,10 @@ class ObjectBlobStore:
             await upload.close()
             yield upload
         finally:
-            await upload.discard()
-            self._uploading.discard(upload.path)
+            try:
+                await upload.discard()
+            finally:  # whoever cancels even this leaves it to the sweep
+                self._uploading.discard(upload.path)
 
     async def put(self, content: AsyncIterable[bytes]) -> Blob:
         async with self.stage(content) as staged:

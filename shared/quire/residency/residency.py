@@ -10,7 +10,7 @@ import structlog
 
 from quire.blobs.ledger import BlobLedger
 from quire.blobs.port import BlobStore
-from quire.errors import Conflict, QuireError
+from quire.errors import Conflict, QuireError, SessionNotFound
 from quire.residency.packing import Folders, Packing
 from quire.residency.recency import Recency
 from quire.residency.sleeping import Sleeping
@@ -165,8 +165,8 @@ class Residency:
 async def _logged(work: Coroutine[Any, Any, Any]) -> None:
     try:
         await work
-    except Conflict:
-        pass  # somebody needs it where it is
+    except (Conflict, SessionNotFound):
+        pass  # somebody needs it where it is, or it went
     except QuireError as error:
         log.warning("residency not changed", error=error.message)
     except Exception:  # a boundary: nobody waits for it

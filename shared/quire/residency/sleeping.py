@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from quire.access.policy import session_not_found
 from quire.blobs.ledger import BlobLedger
-from quire.errors import Conflict, QuireError
+from quire.errors import CollectionNotFound, Conflict, QuireError
 from quire.residency.packing import Packing
 from quire.residency.recency import Recency
 from quire.sessions.models import Residency, Session
@@ -99,7 +99,12 @@ class Sleeping:
     async def _pack(self, session: Session, unless_used_since: datetime | None) -> Session:
         async with self._repository.transaction() as connection:
             await self._unchanged(connection, session, unless_used_since)
-        pack = await self._packing.pack(session)
+        try:
+            pack = await self._packing.pack(session)
+        except CollectionNotFound:
+            async with self._repository.transaction() as connection:
+                await self._unchanged(connection, session, unless_used_since)
+            raise  # and not because another process was faster
         async with self._repository.transaction() as connection:
             locked = await self._unchanged(connection, session, unless_used_since)
             await self._ledger.refer(connection, session.id, HOLDER, pack.sha256)
