@@ -183,6 +183,41 @@ class UploadNotFound(NotFound):
     recovery = "Begin an upload with POST /uploads; unfinished ones are kept for a while only."
 
 
+class AttachmentNotFound(NotFound):
+    """The session has no such attachment."""
+
+    code = "attachment_not_found"
+    recovery = "Check the name; `GET /sessions/{id}/attachments` lists what there is."
+
+
+class MessageNotFound(NotFound):
+    """The session has no such message."""
+
+    code = "message_not_found"
+    recovery = "Check the id; `GET /sessions/{id}/messages` lists what there is."
+
+
+class InvocationNotFound(NotFound):
+    """The session has no such invocation."""
+
+    code = "invocation_not_found"
+    recovery = "Check the id; `GET /sessions/{id}/invocations` lists what there is."
+
+
+class DataNotFound(NotFound):
+    """The session has no data under this key."""
+
+    code = "data_not_found"
+    recovery = "Check the key; `GET /sessions/{id}/data` lists what there is."
+
+
+class ClusteringNotFound(NotFound):
+    """The session was not clustered yet."""
+
+    code = "clustering_not_found"
+    recovery = "Cluster it: POST /sessions/{id}/cluster."
+
+
 class BlobNotFound(NotFound):
     """The blob store has no such blob."""
 
@@ -202,6 +237,38 @@ class QueryExpired(Expired):
 
     code = "query_expired"
     recovery = "Run the query again."
+
+
+class AttachmentExpired(Expired):
+    """The attachment was here, and its time is over."""
+
+    code = "attachment_expired"
+    recovery = "Put it again; ask for a longer `ttl_seconds` if it went too soon."
+
+
+class AddressRefused(InvalidInput):
+    """That address is not fetched from."""
+
+    code = "address_refused"
+    recovery = (
+        "Name a public http or https address, or have the operator add it to QUIRE_WEB_ALLOW."
+    )
+
+
+class FetchFailed(QuireError):
+    """The address could not be fetched."""
+
+    code = "fetch_failed"
+    status = 502
+    recovery = "See that the address answers from elsewhere, then try again."
+
+
+class InstructionsNeeded(QuireError):
+    """Please call get_instructions() first, then repeat this call."""
+
+    code = "instructions_needed"
+    status = 428
+    recovery = "Call get_instructions() once; then every tool answers."
 
 
 class Conflict(QuireError):

@@ -109,7 +109,8 @@ class JobKind:
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """A job to be submitted. `sessions` are those it changes; it is shown at the first of them.
+    """A job to be submitted. `sessions` are those it changes; it is shown at the first of them,
+    or at `shown_at`, which may be one that it does not hold.
 
     While it runs no other job runs on any of them. Submit at most one job in a transaction, or
     jobs that share no sessions: locks that are taken in two goes may deadlock.
@@ -120,6 +121,7 @@ class JobRequest:
     parameters: Json = field(default_factory=dict)
     owner_id: str | None = None
     id: str | None = None
+    shown_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

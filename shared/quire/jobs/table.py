@@ -53,7 +53,7 @@ async def insert(connection: AsyncConnection, job_id: str, request: JobRequest) 
             .values(
                 id=job_id,
                 kind=request.kind,
-                session_id=sessions[0] if sessions else None,
+                session_id=request.shown_at or (sessions[0] if sessions else None),
                 owner_id=request.owner_id,
                 status=JobStatus.QUEUED,
                 parameters=dict(request.parameters),

@@ -24,34 +24,43 @@ from pydantic_settings import (
 
 from quire.errors import ConfigurationError
 from quire.settings.groups import (
+    ActivitySettings,
     AuthSettings,
     BackupSettings,
     BlobSettings,
+    ClusteringSettings,
     DatabaseSettings,
     EmbeddingSettings,
+    EventSettings,
     Group,
     JobSettings,
     LimitSettings,
     LogSettings,
+    McpSettings,
     QdrantSettings,
     QuerySettings,
     ResidencySettings,
     RetentionSettings,
     TracingSettings,
     TransferSettings,
+    WebSettings,
 )
 
 __all__ = [
     "FOREIGN_PREFIXES",
     "PREFIX",
+    "ActivitySettings",
     "AuthSettings",
     "BackupSettings",
     "BlobSettings",
+    "ClusteringSettings",
     "DatabaseSettings",
     "EmbeddingSettings",
+    "EventSettings",
     "JobSettings",
     "LimitSettings",
     "LogSettings",
+    "McpSettings",
     "OriginalNames",
     "QdrantSettings",
     "QuerySettings",
@@ -60,6 +69,7 @@ __all__ = [
     "Settings",
     "TracingSettings",
     "TransferSettings",
+    "WebSettings",
     "describe_settings",
     "environment_names",
     "load_settings",
@@ -112,6 +122,11 @@ class Settings(BaseSettings):
     transfer: TransferSettings = TransferSettings()
     residency: ResidencySettings = ResidencySettings()
     backup: BackupSettings = BackupSettings()
+    activity: ActivitySettings = ActivitySettings()
+    events: EventSettings = EventSettings()
+    web: WebSettings = WebSettings()
+    mcp: McpSettings = McpSettings()
+    clustering: ClusteringSettings = ClusteringSettings()
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()
 

@@ -249,6 +249,83 @@ class BackupSettings(Group):
     keep: int = Field(7, ge=1, description="the newest so many of each session are kept")
 
 
+class ActivitySettings(Group):
+    """What is kept of the work in a session; each limit is named in its error."""
+
+    message_bytes: int = Field(Megabytes, ge=64, description="of one message")
+    messages: int = Field(1_000, ge=1, le=10_000, description="in one request")
+    data_bytes: int = Field(256 * 1024, ge=2, description="of one value of a session's data")
+    data_keys: int = Field(1_000, ge=1, description="of one session's data")
+    attachment_bytes: int = Field(50 * Megabytes, ge=1, description="of one attachment")
+    attachments: int = Field(1_000, ge=1, description="of one session")
+    attachments_bytes: int = Field(
+        1_024 * Megabytes, ge=1, description="of all attachments of a session together"
+    )
+    ephemeral_seconds: float = Field(
+        1_800.0, gt=0, description="what is to be ephemeral lives so long, unless asked otherwise"
+    )
+
+
+class EventSettings(Group):
+    """Live events."""
+
+    keep_hours: float = Field(24.0, gt=0, description="events can be replayed so long")
+    heartbeat_seconds: float = Field(
+        15.0, ge=0.05, description="a stream that has nothing to say says that it is alive"
+    )
+    queue: int = Field(
+        256, ge=1, description="a subscriber so many events behind is dropped; it may come back"
+    )
+    subscribers: int = Field(2_000, ge=1, description="streams open at once in one process")
+
+
+class WebSettings(Group):
+    """Fetching from the web, on behalf of callers."""
+
+    enabled: bool = Field(True, description="false: no address is ever fetched")
+    allow: str = Field(
+        "",
+        description="hosts or networks that may be fetched though they are not public, "
+        "comma-separated: `wiki.local,10.1.0.0/16`",
+    )
+    page_bytes: int = Field(10 * Megabytes, ge=1024, description="of one page or file")
+    page_seconds: float = Field(30.0, gt=0, description="for one page, redirects included")
+    redirects: int = Field(5, ge=0, le=50, description="that are followed, each checked anew")
+    crawl_pages: int = Field(1_000, ge=1, description="of one crawl")
+    crawl_depth: int = Field(10, ge=0, description="links from where a crawl began")
+    crawl_bytes: int = Field(500 * Megabytes, ge=1024, description="of one crawl")
+    delay_seconds: float = Field(
+        0.5,
+        ge=0,
+        description="between two requests of a crawl to one host, unless it asks for more",
+    )
+    user_agent: str = Field("Quire", min_length=1, description="how it names itself, and to robots")
+
+
+class McpSettings(Group):
+    """What agents are served."""
+
+    answer_tokens: int = Field(
+        8_000, ge=500, description="no answer is longer; what is, comes as a preview"
+    )
+    require_instructions: bool = Field(
+        False, description="tools answer only once get_instructions was called"
+    )
+    read_only: bool = Field(False, description="no tool that changes anything is offered")
+    idle_seconds: float = Field(
+        3_600.0, gt=0, description="an agent that is silent so long has to begin anew"
+    )
+
+
+class ClusteringSettings(Group):
+    """Clustering a session's points."""
+
+    sample: int = Field(
+        20_000, ge=100, description="points that clusters are found in; the others are assigned"
+    )
+    seconds: float = Field(600.0, gt=0, description="for finding clusters")
+
+
 class LogSettings(Group):
     level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="what is told at least"

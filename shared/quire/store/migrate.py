@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from quire.store.database import Database
 
-HEAD = "2026_11_22_transfer_residency"
+HEAD = "2026_11_23_activity_events"
 """The newest revision. Known here, so that finding all in order needs no look at the scripts."""
 
 

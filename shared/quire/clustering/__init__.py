@@ -1,0 +1,1 @@
+"""Finding clusters among a session's points."""

@@ -1,0 +1,1 @@
+"""What happens in sessions, told to whoever listens."""

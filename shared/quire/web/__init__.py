@@ -1,0 +1,1 @@
+"""Fetching from the web without being led astray, and reading what came."""
