@@ -11,10 +11,9 @@ import httpx
 import pytest
 
 from quire.settings import DatabaseSettings, JobSettings, QdrantSettings
-from quire.store import Database
 from tests.api.service import Service, assert_problem, new_id, serving, settings_for
 from tests.backends.ports import free_ports
-from tests.store.template import prepare_database
+from tests.store.template import prepare_postgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -37,14 +36,6 @@ def on_postgres(directory: Path, url: str, **more: Any) -> Settings:
         directory,
         database=DatabaseSettings(url=url, timeout_seconds=2, **more),
     )
-
-
-async def prepare(url: str) -> None:
-    database = Database.postgres(url)
-    try:
-        await prepare_database(database)
-    finally:
-        await database.close()
 
 
 async def ready(service: Service) -> dict[str, Any]:
@@ -182,7 +173,7 @@ async def test_without_postgres_every_request_is_put_off(
     tmp_path: Path, postgres_process: PostgresProcess
 ) -> None:
     url = postgres_process.create_database()
-    await prepare(url)
+    await prepare_postgres(url)
     async with serving(on_postgres(tmp_path, url)) as service:
         await until_ready(service)
         session_id = new_id()
@@ -234,7 +225,7 @@ async def test_postgres_may_come_after_quire_and_its_migrations_after_that(
             assert_problem(await service.client.get(path), 503, "unavailable")
         assert_problem(await service.client.post("/sessions", json={"name": "s"}), 503)
         # when it is migrated, nobody has to restart Quire
-        await prepare(url)
+        await prepare_postgres(url)
         await until_ready(service)
         await created(service, new_id())
 
@@ -244,7 +235,7 @@ async def test_postgres_restarted_in_the_middle_of_requests_loses_nothing_acknow
     tmp_path: Path, postgres_process: PostgresProcess
 ) -> None:
     url = postgres_process.create_database()
-    await prepare(url)
+    await prepare_postgres(url)
     async with serving(on_postgres(tmp_path, url)) as service:
         await until_ready(service)
         session_id = new_id()
@@ -290,7 +281,7 @@ async def test_postgres_restarted_in_the_middle_of_requests_loses_nothing_acknow
 @pytest.mark.postgres
 async def test_many_callers_share_few_connections(tmp_path: Path, postgres_url: str) -> None:
     # given two connections, and thirty callers at once for what is not there
-    await prepare(postgres_url)
+    await prepare_postgres(postgres_url)
     settings = on_postgres(tmp_path, postgres_url, pool_size=2)
     async with serving(settings) as service:
         await until_ready(service)
@@ -313,7 +304,7 @@ async def test_many_callers_share_few_connections(tmp_path: Path, postgres_url: 
 async def test_text_that_postgres_cannot_hold_is_not_an_error_of_ours(
     tmp_path: Path, postgres_url: str
 ) -> None:
-    await prepare(postgres_url)
+    await prepare_postgres(postgres_url)
     async with serving(on_postgres(tmp_path, postgres_url)) as service:
         await until_ready(service)
         for path in (
@@ -342,7 +333,7 @@ async def test_an_api_without_workers_of_its_own_takes_jobs(
     tmp_path: Path, postgres_url: str
 ) -> None:
     # given an API whose jobs others run, when a session is deleted for good
-    await prepare(postgres_url)
+    await prepare_postgres(postgres_url)
     settings = on_postgres(tmp_path, postgres_url)
     settings = settings.model_copy(update={"jobs": JobSettings(in_process=False)})
     async with serving(settings) as service:

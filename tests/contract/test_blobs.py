@@ -765,6 +765,35 @@ async def test_a_folder_without_hard_links_does(
     assert await local.verify(blob.sha256)
 
 
+async def test_what_a_put_could_not_take_away_is_left_to_the_sweep(
+    local: ObjectBlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged, discarding = asyncio.Event(), asyncio.Event()
+
+    async def discard(upload: local_upload.LocalUpload) -> None:
+        discarding.set()
+        await asyncio.Event().wait()
+
+    async def hold() -> None:
+        async with local.stage(stream(b"content")):
+            staged.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(local_upload.LocalUpload, "discard", discard)
+    holding = asyncio.create_task(hold())
+    await staged.wait()
+    # when it is cancelled, and again while it cleans up after itself
+    holding.cancel()
+    await discarding.wait()
+    assert await local.sweep_unfinished(datetime.now(UTC) + LATER) == 0
+    holding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await holding
+    # then nobody is uploading that any more
+    assert await local.sweep_unfinished(datetime.now(UTC) + LATER) == 1
+    assert await objects(local) == []
+
+
 async def test_reading_can_be_left_half_way(local: ObjectBlobStore) -> None:
     blob = await local.put(stream(os.urandom(20 * MEGABYTE)))
     async with aclosing(local.get(blob.sha256)) as content:

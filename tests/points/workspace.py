@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from quire.points.requests import Selection
-from quire.settings import EmbeddingSettings, QdrantSettings
+from quire.settings import EmbeddingSettings
 from quire.vectors.port import STAGE, Condition, Point
-from tests.sessions.house import ADA, collections, create, new_id, quire_in
+from tests.sessions.house import ADA, create, quire_in
+from tests.sessions.servers import collections_apart
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -33,17 +34,8 @@ async def on_edge(directory: Path, **more: Any) -> AsyncIterator[Quire]:
 @asynccontextmanager
 async def on_server(directory: Path, server: QdrantServer) -> AsyncIterator[Quire]:
     """The same over a Qdrant server."""
-    qdrant = QdrantSettings(
-        url=server.url,
-        grpc_port=server.grpc_port,
-        collection_prefix=new_id("t").replace("-", "_") + "_",
-    )
-    async with on_edge(directory, qdrant=qdrant) as quire:
-        try:
-            yield quire
-        finally:
-            for name in await collections(quire):
-                await quire.engine.drop(name)
+    async with collections_apart(server) as qdrant, on_edge(directory, qdrant=qdrant) as quire:
+        yield quire
 
 
 async def with_points(quire: Quire, count: int = 0, **fields: Any) -> Session:

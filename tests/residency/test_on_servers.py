@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from quire.app import Quire
+from quire.errors import Conflict
 from quire.sessions.models import Residency
 from quire.store.tables import spare_collections
+from quire.vectors.port import Record
 from tests.backends.qdrant import QdrantServer
 from tests.crash.killing import check_blobs
 from tests.residency.workspace import asleep, content, filled, on_servers, points
@@ -73,6 +76,29 @@ async def test_a_process_that_does_not_know_yet_finds_it_again(pair: Sequence[Qu
         await asleep(other, session)
         written = await quire.points.upsert(ADA, session.id, points(1, 7))
         assert written.points_count == 50
+
+
+async def test_one_that_another_process_packed_meanwhile_is_told_so(
+    pair: Sequence[Quire], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = pair
+    session = await filled(one, 50)
+    before = await content(one, session.id)
+    stream = one.engine.stream
+
+    async def too_late(collection: str, **more: Any) -> AsyncIterator[Sequence[Record]]:
+        await asleep(other, session)
+        async for batch in stream(collection, **more):
+            yield batch
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one.engine, "stream", too_late)
+        with pytest.raises(Conflict, match="was changed while it was to go cold"):
+            await asleep(one, session)
+    assert await collections(one) == set()
+    assert await content(one, session.id) == before
+    await purged(one, ADA, session.id)
+    await check_blobs(one)
 
 
 async def test_too_many_are_packed_and_dropped(pair: Sequence[Quire]) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from quire.app import Quire
 from quire.errors import Conflict, StorageDamaged, VerificationFailed
-from quire.residency import packing
+from quire.residency import packing, point_files
 from quire.sessions.models import Pack, Residency, Session
 from quire.sessions.requests import SessionChange
 from quire.sessions.waking import StillCold, without_waiting
@@ -189,9 +189,9 @@ async def test_a_pack_that_does_not_read_back_keeps_it_hot(
     quire: Quire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = await filled(quire, 30)
-    points_of = packing._points
+    points_in = point_files.points_in
     with monkeypatch.context() as patch:
-        patch.setattr(packing, "_points", lambda path: iter([next(points_of(path))[1:]]))
+        patch.setattr(point_files, "points_in", lambda path: iter([next(points_in(path))[1:]]))
         with pytest.raises(VerificationFailed):
             await asleep(quire, session)
     assert await residency_of(quire, session) is Residency.HOT

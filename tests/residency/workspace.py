@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from quire.access.principal import Principal
 from quire.app import Quire
 from quire.sessions.models import Session
-from quire.settings import (
-    BlobSettings,
-    DatabaseSettings,
-    JobSettings,
-    QdrantSettings,
-    ResidencySettings,
-)
-from quire.store import Database
+from quire.settings import BlobSettings, ResidencySettings
 from quire.vectors.port import Record
 from tests.backends.qdrant import QdrantServer
-from tests.sessions.house import ADA, collections, create, new_id, quire_in, settings_for
-from tests.store.template import prepare_database
+from tests.sessions.house import ADA, create, quire_in
+from tests.sessions.servers import quires_on_servers
 
 DIMENSION = 8
 STILL: dict[str, Any] = {
@@ -51,35 +43,12 @@ async def embedded(directory: Path, **more: Any) -> AsyncIterator[Quire]:
 
 @asynccontextmanager
 async def on_servers(
-    directory: Path, postgres_url: str, qdrant: QdrantServer, processes: int = 2, **more: Any
+    directory: Path, postgres_url: str, qdrant: QdrantServer, **more: Any
 ) -> AsyncIterator[Sequence[Quire]]:
-    """So many processes' worth of Quire over one PostgreSQL and one Qdrant, with blobs in common;
-    the first runs jobs."""
-    database = Database.postgres(postgres_url)
-    await prepare_database(database)
-    await database.close()
-    prefix = new_id("r").replace("-", "_") + "_"
-    async with AsyncExitStack() as stack:
-        opened: list[Quire] = []
-        for number in range(processes):
-            settings = settings_for(
-                directory,
-                database=DatabaseSettings(url=postgres_url),
-                qdrant=QdrantSettings(
-                    url=qdrant.url, grpc_port=qdrant.grpc_port, collection_prefix=prefix
-                ),
-                jobs=JobSettings(poll_seconds=0.05, lease_seconds=1, in_process=number == 0),
-                **{**STILL, **more},
-            )
-            quire = await stack.enter_async_context(Quire.open(settings))
-            while quire.hindrance is not None:
-                await asyncio.sleep(0.02)
-            opened.append(quire)
-        try:
-            yield opened
-        finally:
-            for name in await collections(opened[0]):
-                await opened[0].engine.drop(name)
+    """Two processes' worth, which share all they have."""
+    settings = {**STILL, **more}
+    async with quires_on_servers(directory, postgres_url, qdrant, **settings) as pair:
+        yield pair
 
 
 async def filled(quire: Quire, count: int = 50, who: Principal = ADA, **fields: Any) -> Session:

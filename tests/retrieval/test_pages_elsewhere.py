@@ -13,13 +13,14 @@ import pytest
 from quire.app import Quire
 from quire.errors import QueryExpired, QueryNotFound, SessionNotFound
 from quire.retrieval.pages import QueryPages
-from quire.settings import DatabaseSettings, JobSettings, QuerySettings
+from quire.settings import DatabaseSettings, QuerySettings
 from quire.store import Database
 from quire.store.columns import now
 from quire.store.tables import queries
 from tests.retrieval.results import REQUEST, TTL, VECTORS, found, let_pass, written
 from tests.sessions.house import ADA, create, purged, quire_in, row_count, settings_for
-from tests.store.template import prepare_database
+from tests.sessions.servers import started
+from tests.store.template import prepare_postgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -67,23 +68,18 @@ async def test_a_restart_loses_nothing(tmp_path: Path) -> None:
 @pytest.fixture
 async def pair(tmp_path: Path, postgres_url: str) -> AsyncIterator[tuple[Quire, Quire]]:
     """Two processes' worth of Quire over one PostgreSQL; the first runs jobs."""
-    database = Database.postgres(postgres_url)
-    await prepare_database(database)
-    await database.close()
+    await prepare_postgres(postgres_url)
     async with AsyncExitStack() as stack:
         opened = []
         for number in range(2):
             settings = settings_for(
                 tmp_path / str(number),
+                runs_jobs=number == 0,
                 embedding=VECTORS,
                 database=DatabaseSettings(url=postgres_url),
-                jobs=JobSettings(poll_seconds=0.05, lease_seconds=1, in_process=number == 0),
                 query=QuerySettings(per_session=5),
             )
-            quire = await stack.enter_async_context(Quire.open(settings))
-            while quire.hindrance is not None:
-                await asyncio.sleep(0.02)
-            opened.append(quire)
+            opened.append(await stack.enter_async_context(started(settings)))
         yield opened[0], opened[1]
 
 

@@ -36,10 +36,11 @@ GRACE = person("grace")
 ALAN = person("alan")
 
 
-def settings_for(directory: Path, **more: Any) -> Settings:
+def settings_for(directory: Path, *, runs_jobs: bool = True, **more: Any) -> Settings:
     """Settings under which nothing is swept but by the test."""
+    jobs = JobSettings(poll_seconds=0.05, lease_seconds=1, grace_seconds=5, in_process=runs_jobs)
     defaults: dict[str, Any] = {
-        "jobs": JobSettings(poll_seconds=0.05, lease_seconds=1, grace_seconds=5),
+        "jobs": jobs,
         "retention": RetentionSettings(sweep_seconds=3600, deleted_days=30),
     }
     return Settings(data_dir=directory, **{**defaults, **more})
@@ -110,4 +111,6 @@ async def row_count(quire: Quire, table: sa.Table, session_id: str) -> int:
 
 
 async def collections(quire: Quire) -> set[str]:
-    return {name async for name in quire.engine.collections()}
+    """Its collections: on a server other tests may have theirs."""
+    prefix = quire.settings.qdrant.collection_prefix
+    return {name async for name in quire.engine.collections() if name.startswith(prefix)}

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from quire.app import Quire
 from quire.errors import Conflict, PreconditionFailed, SessionLimitReached, SessionNotFound
 from quire.sessions.models import Session
 from quire.sessions.requests import NewSession, SessionChange
 from quire.sessions.retention_policy import RetentionPolicy
-from quire.settings import DatabaseSettings, JobSettings, QdrantSettings
-from quire.store import Database
 from tests.sessions.house import (
     ADA,
     collections,
@@ -26,14 +22,14 @@ from tests.sessions.house import (
     new_id,
     person,
     purged,
-    settings_for,
 )
-from tests.store.template import prepare_database
+from tests.sessions.servers import quires_on_servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from quire.app import Quire
     from tests.backends.qdrant import QdrantServer
 
 pytestmark = [pytest.mark.server, pytest.mark.postgres]
@@ -43,33 +39,8 @@ pytestmark = [pytest.mark.server, pytest.mark.postgres]
 async def pair(
     tmp_path: Path, postgres_url: str, qdrant_server: QdrantServer
 ) -> AsyncIterator[tuple[Quire, Quire]]:
-    """Two processes' worth of Quire over one PostgreSQL and one Qdrant; the first runs jobs."""
-    database = Database.postgres(postgres_url)
-    await prepare_database(database)
-    await database.close()
-    prefix = new_id("t").replace("-", "_") + "_"
-    async with AsyncExitStack() as stack:
-        opened = []
-        for number in range(2):
-            settings = settings_for(
-                tmp_path / str(number),
-                database=DatabaseSettings(url=postgres_url),
-                qdrant=QdrantSettings(
-                    url=qdrant_server.url,
-                    grpc_port=qdrant_server.grpc_port,
-                    collection_prefix=prefix,
-                ),
-                jobs=JobSettings(poll_seconds=0.05, lease_seconds=1, in_process=number == 0),
-            )
-            quire = await stack.enter_async_context(Quire.open(settings))
-            while quire.hindrance is not None:
-                await asyncio.sleep(0.02)
-            opened.append(quire)
-        try:
-            yield opened[0], opened[1]
-        finally:
-            for name in await collections(opened[0]):
-                await opened[0].engine.drop(name)
+    async with quires_on_servers(tmp_path, postgres_url, qdrant_server) as [one, other]:
+        yield one, other
 
 
 async def test_two_processes_that_race_for_one_id_make_one_session(

@@ -49,6 +49,15 @@ async def prepare_database(database: Database) -> None:
     await DurableJobs(database, JobSettings()).migrate()
 
 
+async def prepare_postgres(url: str) -> None:
+    """The same for the empty database at that address."""
+    database = Database.postgres(url)
+    try:
+        await prepare_database(database)
+    finally:
+        await database.close()
+
+
 def run_apart(work: Coroutine[None, None, None]) -> None:
     """Run in a loop of its own, whether or not one runs here."""
     with ThreadPoolExecutor(1) as pool:

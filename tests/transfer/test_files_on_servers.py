@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from quire.app import Quire
 from quire.bundle.formats.models import Format
 from quire.bundle.reading import BundleReader
-from quire.settings import DatabaseSettings, QdrantSettings
-from quire.store import Database
-from tests.sessions.house import ADA, collections, create, new_id, quire_in, settings_for
-from tests.store.template import prepare_database
+from tests.sessions.house import ADA, create, quire_in
+from tests.sessions.servers import quire_on_servers
 from tests.transfer.files import FAKE, digest, exported, garden, imported
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from quire.jobs.port import Job
@@ -34,45 +28,17 @@ def made(job: Job) -> str:
     return job.session_id
 
 
-@asynccontextmanager
-async def on_servers(
-    directory: Path, postgres_url: str, qdrant_server: QdrantServer
-) -> AsyncIterator[Quire]:
-    """A Quire on a Qdrant server and PostgreSQL; of two in one process only one may run jobs."""
-    database = Database.postgres(postgres_url)
-    await prepare_database(database)
-    await database.close()
-    settings = settings_for(
-        directory,
-        database=DatabaseSettings(url=postgres_url),
-        qdrant=QdrantSettings(
-            url=qdrant_server.url,
-            grpc_port=qdrant_server.grpc_port,
-            collection_prefix=new_id("t").replace("-", "_") + "_",
-        ),
-        **FAKE,
-    )
-    async with Quire.open(settings) as server:
-        while server.hindrance is not None:
-            await asyncio.sleep(0.02)
-        try:
-            yield server
-        finally:
-            for name in await collections(server):
-                await server.engine.drop(name)
-
-
 async def test_there_and_back_again(
     tmp_path: Path, postgres_url: str, qdrant_server: QdrantServer
 ) -> None:
-    # given a session on Edge and SQLite
+    # given a session on Edge and SQLite (of two in one process only one may run jobs)
     async with quire_in(tmp_path / "edge", **FAKE) as edge:
         session = await garden(edge, points=600)
         expected = await digest(edge, session.id)
         bundle = await exported(edge, session.id)
 
     # when it goes to a Qdrant server and PostgreSQL
-    async with on_servers(tmp_path / "server", postgres_url, qdrant_server) as server:
+    async with quire_on_servers(tmp_path / "server", postgres_url, qdrant_server, **FAKE) as server:
         there = made(await imported(server, bundle))
         assert await digest(server, there) == expected
         returned = await exported(server, there)
@@ -105,7 +71,7 @@ async def test_there_and_back_again(
 async def test_a_snapshot_of_the_server_is_imported(
     tmp_path: Path, postgres_url: str, qdrant_server: QdrantServer
 ) -> None:
-    async with on_servers(tmp_path / "server", postgres_url, qdrant_server) as server:
+    async with quire_on_servers(tmp_path / "server", postgres_url, qdrant_server, **FAKE) as server:
         session = await create(server, name="s")
         points = [{"id": n, "text": f"tab {n}", "payload": {"n": n}} for n in range(30)]
         await server.points.upsert(ADA, session.id, points)

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
-from quire.app import Quire
 from quire.points.requests import Selection
 from quire.sessions.models import Residency
-from quire.settings import DatabaseSettings, QdrantSettings
-from quire.store import Database
 from quire.store.columns import now
 from quire.transfer.split_request import PartRequest, SplitRequest
 from quire.vectors.digest import digest_of
 from tests.content.house import FAKE, chunks, finished, ingest, text
-from tests.sessions.house import (
-    ADA,
-    collections,
-    create,
-    finish_purges,
-    new_id,
-    purged,
-    settings_for,
-)
-from tests.store.template import prepare_database
+from tests.sessions.house import ADA, collections, create, finish_purges, purged
+from tests.sessions.servers import quire_on_servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from quire.app import Quire
     from quire.vectors.digest import Digest
     from tests.backends.qdrant import QdrantServer
 
@@ -41,23 +30,8 @@ pytestmark = [pytest.mark.server, pytest.mark.postgres]
 async def quire(
     tmp_path: Path, postgres_url: str, qdrant_server: QdrantServer
 ) -> AsyncIterator[Quire]:
-    database = Database.postgres(postgres_url)
-    await prepare_database(database)
-    await database.close()
-    settings = settings_for(
-        tmp_path,
-        embedding=FAKE,
-        database=DatabaseSettings(url=postgres_url),
-        qdrant=QdrantSettings(
-            url=qdrant_server.url,
-            grpc_port=qdrant_server.grpc_port,
-            collection_prefix=new_id("t").replace("-", "_") + "_",
-        ),
-    )
-    async with Quire.open(settings) as quire:
-        while quire.hindrance is not None:
-            await asyncio.sleep(0.02)
-        yield quire
+    async with quire_on_servers(tmp_path, postgres_url, qdrant_server, embedding=FAKE) as opened:
+        yield opened
 
 
 async def digest(quire: Quire, session_id: str) -> Digest:

@@ -5,10 +5,9 @@ Compared is every session's multiset of (id, vector, payload), read from the eng
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -31,8 +30,6 @@ from quire.bundle.formats.models import Format
 from quire.errors import Conflict
 from quire.jobs.port import Job, JobStatus
 from quire.sessions.requests import NewSession
-from quire.settings import DatabaseSettings, QdrantSettings
-from quire.store import Database
 from quire.transfer.exporting import ExportRequest
 from quire.transfer.feeds import OnConflict
 from quire.transfer.import_request import ImportRequest
@@ -40,8 +37,8 @@ from quire.transfer.merge_request import MergeRequest
 from quire.transfer.split_request import ByField, SplitRequest
 from quire.transfer.targets import NewTarget
 from quire_api.shapes import session_shape
-from tests.sessions.house import finish_purges, new_id, person, quire_in, settings_for
-from tests.store.template import prepare_database
+from tests.sessions.house import finish_purges, person, quire_in
+from tests.sessions.servers import quire_on_servers
 from tests.transfer.model import (
     DIMENSION,
     Points,
@@ -330,34 +327,12 @@ def machine_on_servers(
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(
-            _on_servers(tmp_path, postgres_url, qdrant_server)
+            quire_on_servers(tmp_path, postgres_url, qdrant_server)
         ) as quire,
     ):
         TransferMachine.portal = portal
         TransferMachine.quire = quire
         yield TransferMachine
-
-
-@asynccontextmanager
-async def _on_servers(
-    directory: Path, postgres_url: str, qdrant_server: QdrantServer
-) -> AsyncIterator[Quire]:
-    database = Database.postgres(postgres_url)
-    await prepare_database(database)
-    await database.close()
-    settings = settings_for(
-        directory,
-        database=DatabaseSettings(url=postgres_url),
-        qdrant=QdrantSettings(
-            url=qdrant_server.url,
-            grpc_port=qdrant_server.grpc_port,
-            collection_prefix=new_id("t").replace("-", "_") + "_",
-        ),
-    )
-    async with Quire.open(settings) as quire:
-        while not (await quire.ready()).is_ready:
-            await asyncio.sleep(0.02)
-        yield quire
 
 
 def run(machine: type[TransferMachine], *, examples: int, steps: int) -> None:

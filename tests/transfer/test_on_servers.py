@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
-from quire.app import Quire
-from quire.settings import DatabaseSettings, JobSettings, QdrantSettings
-from quire.store import Database
 from quire.transfer.feeds import OnConflict
 from quire.transfer.merge_request import MergeRequest
 from quire.transfer.split_request import ByField, Fraction
 from quire.transfer.targets import NewTarget
 from tests.content.house import FAKE, chunks, text_of
-from tests.sessions.house import collections, new_id, settings_for
-from tests.store.template import prepare_database
+from tests.sessions.servers import quire_on_servers
 from tests.transfer.house import (
     ADA,
     create,
@@ -40,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from quire.app import Quire
     from tests.backends.qdrant import QdrantServer
 
 pytestmark = [pytest.mark.server, pytest.mark.postgres]
@@ -49,29 +45,8 @@ pytestmark = [pytest.mark.server, pytest.mark.postgres]
 async def quire(
     tmp_path: Path, postgres_url: str, qdrant_server: QdrantServer
 ) -> AsyncIterator[Quire]:
-    database = Database.postgres(postgres_url)
-    await prepare_database(database)
-    await database.close()
-    settings = settings_for(
-        tmp_path,
-        database=DatabaseSettings(url=postgres_url),
-        qdrant=QdrantSettings(
-            url=qdrant_server.url,
-            grpc_port=qdrant_server.grpc_port,
-            collection_prefix=new_id("t").replace("-", "_") + "_",
-        ),
-        jobs=JobSettings(poll_seconds=0.05, lease_seconds=1),
-        embedding=FAKE,
-    )
-    async with AsyncExitStack() as stack:
-        opened = await stack.enter_async_context(Quire.open(settings))
-        while opened.hindrance is not None:
-            await asyncio.sleep(0.02)
-        try:
-            yield opened
-        finally:
-            for name in await collections(opened):
-                await opened.engine.drop(name)
+    async with quire_on_servers(tmp_path, postgres_url, qdrant_server, embedding=FAKE) as opened:
+        yield opened
 
 
 async def filled(quire: Quire, *names: str, ids: range) -> str:

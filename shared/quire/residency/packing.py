@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from quire.blobs.ledger import BlobLedger
 from quire.blobs.port import BlobStore
-from quire.errors import BlobNotFound, FileRefused, StorageDamaged, VerificationFailed
+from quire.errors import FileRefused, StorageDamaged, VerificationFailed
+from quire.residency.point_files import Folders, PointFiles, new_point_file, points_in
 from quire.sessions.models import Pack, Session
 from quire.vectors.digest import Digest, digest_of
 from quire.vectors.port import (
@@ -20,21 +20,14 @@ from quire.vectors.port import (
     Distance,
     IndexKind,
     Point,
-    Record,
     VectorEngine,
 )
 
-if TYPE_CHECKING:
-    from quire.bundle.points_file import PointsWriter
-
-COPY_BYTES = 1 << 20
 GROUP = 256
 """Points in one write to the engine: such groups go beside each other."""
 UNDER_WAY = 3
 MANY = 10_000
 """From so many points on it pays to put the engine's indexing off."""
-
-Folders = Callable[[], AbstractAsyncContextManager[Path]]
 
 
 class Packing:
@@ -44,8 +37,7 @@ class Packing:
         self, engine: VectorEngine, blobs: BlobStore, ledger: BlobLedger, folders: Folders
     ) -> None:
         self._engine = engine
-        self._blobs = blobs
-        self._ledger = ledger
+        self._files = PointFiles(blobs, ledger)
         self._folders = folders
 
     async def pack(self, session: Session) -> Pack:
@@ -56,17 +48,11 @@ class Packing:
         info = await self._engine.info(session.collection)
         extra = {k: kind.value for k, kind in info.indexes.items() if k not in STANDARD_INDEXES}
         async with self._folders() as folder:
-            written = await self._write(session, folder / "points")
-            blob = await self._ledger.put(_blocks(folder / "points"))
-            pack = Pack(blob.sha256, written.count, str(written), extra)
-            await self._fetch(session, pack, folder / "again")
-            found = await asyncio.to_thread(_digest_of_file, folder / "again")
-        if found != written:
-            raise VerificationFailed(
-                f"Of session {session.id}, {written.count} points were packed, and what is read "
-                f"back is {found.count} points that are not the same"
-            )
-        return pack
+            path = folder / "points"
+            written = await self._write(session, path)
+            told = f"Of session {session.id}, {written.count} points were packed"
+            blob = await self._files.put(path, written, told, partial(_damaged, session))
+        return Pack(blob.sha256, written.count, str(written), extra)
 
     async def unpack(self, session: Session, pack: Pack, collection: str) -> None:
         """Make the collection out of the pack; it has exactly the points that were packed."""
@@ -74,7 +60,7 @@ class Packing:
             path = folder / "points"
             laying = asyncio.create_task(self._lay(session, pack, collection))
             try:
-                await self._fetch(session, pack, path)
+                await self._files.fetch(pack.sha256, path, partial(_damaged, session))
                 arrived = await self._fill(path, collection, laying)
             except FileRefused as error:
                 raise _damaged(session, f"cannot be read: {error.message}") from error
@@ -96,34 +82,13 @@ class Packing:
         await self._engine.flush(collection)
 
     async def _write(self, session: Session, path: Path) -> Digest:
-        digest = Digest()
-        writer = await asyncio.to_thread(_writer, path, session.embedding.dimension)
-
-        def write(records: Sequence[Record]) -> Digest:
-            writer.write(records)
-            return digest_of(records)
-
-        try:
-            async with aclosing(self._engine.stream(session.collection)) as batches:
-                async for batch in batches:
-                    digest += await asyncio.to_thread(write, batch)
-            await asyncio.to_thread(writer.close)
-        except BaseException:
-            writer.abandon()
-            raise
-        return digest
-
-    async def _fetch(self, session: Session, pack: Pack, path: Path) -> None:
-        """The pack's file, if it is still what was put."""
-        hashed = hashlib.sha256()
-        try:
-            with path.open("wb") as file:
-                async for content in self._blobs.get(pack.sha256):
-                    await asyncio.to_thread(_take_in, content, file.write, hashed.update)
-        except BlobNotFound as error:
-            raise _damaged(session, "is gone from the blob store") from error
-        if hashed.hexdigest() != pack.sha256:
-            raise _damaged(session, "is not what was put into the blob store")
+        async with (
+            new_point_file(path, session.embedding.dimension) as file,
+            aclosing(self._engine.stream(session.collection)) as batches,
+        ):
+            async for batch in batches:
+                await file.write(batch)
+        return file.digest
 
     async def _lay(self, session: Session, pack: Pack, collection: str) -> None:
         embedding = session.embedding
@@ -161,40 +126,10 @@ class Packing:
         return total
 
 
-# What reads and writes the files brings a large library: it is imported when it is first needed.
-
-
-def _writer(path: Path, dimension: int) -> PointsWriter:
-    from quire.bundle.points_file import PointsWriter  # noqa: PLC0415
-
-    return PointsWriter(path, dimension)
-
-
-def _points(path: Path) -> Iterator[list[Point]]:
-    from quire.bundle.points_file import read_points  # noqa: PLC0415
-
-    return read_points(path)
-
-
 def _groups(path: Path) -> Iterator[list[Point]]:
-    for batch in _points(path):
+    for batch in points_in(path):
         for start in range(0, len(batch), GROUP):
             yield batch[start : start + GROUP]
-
-
-def _digest_of_file(path: Path) -> Digest:
-    return sum((digest_of(batch) for batch in _points(path)), Digest())
-
-
-def _take_in(content: bytes, *takers: Callable[[bytes], object]) -> None:
-    for take in takers:
-        take(content)
-
-
-async def _blocks(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        while content := await asyncio.to_thread(file.read, COPY_BYTES):
-            yield content
 
 
 def _damaged(session: Session, what: str) -> StorageDamaged:

@@ -11,7 +11,8 @@ import structlog
 from quire.blobs.ledger import BlobLedger
 from quire.blobs.port import BlobStore
 from quire.errors import Conflict, QuireError, SessionNotFound
-from quire.residency.packing import Folders, Packing
+from quire.residency.packing import Packing
+from quire.residency.point_files import Folders
 from quire.residency.recency import Recency
 from quire.residency.sleeping import Sleeping
 from quire.residency.sweeping import Sweeping, Swept

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from quire.blobs.ledger import BlobLedger
 from quire.blobs.port import BlobStore
-from quire.errors import BlobNotFound, FileRefused, StorageDamaged, VerificationFailed
+from quire.errors import FileRefused, StorageDamaged
 from quire.points.visibility import visible
+from quire.residency.point_files import Folders, PointFiles, new_point_file, points_in
 from quire.sessions.models import Session
-from quire.vectors.digest import Digest, digest_of
-from quire.vectors.port import STAGE, Point, Record, VectorEngine
+from quire.vectors.digest import Digest
+from quire.vectors.port import STAGE, Point, VectorEngine
 
-if TYPE_CHECKING:
-    from quire.bundle.points_file import PointsWriter
-
-BLOCK_BYTES = 1 << 20
-
-Folders = Callable[[], AbstractAsyncContextManager[Path]]
 MayGoOn = Callable[[int], Awaitable[bool]]
 
 
@@ -48,8 +42,7 @@ class KeptPoints:
         self, engine: VectorEngine, blobs: BlobStore, ledger: BlobLedger, folders: Folders
     ) -> None:
         self._engine = engine
-        self._blobs = blobs
-        self._ledger = ledger
+        self._files = PointFiles(blobs, ledger)
         self.folder = folders
 
     async def keep(self, session: Session, may_go_on: MayGoOn) -> Kept | None:
@@ -58,57 +51,34 @@ class KeptPoints:
         It is read back before anybody may rely on it. Nobody refers to the blob yet.
         """
         async with self.folder() as folder:
-            written = await self._write(session, folder / "points", may_go_on)
+            path = folder / "points"
+            written = await self._write(session, path, may_go_on)
             if written is None:
                 return None
             digest, chunks = written
-            blob = await self._ledger.put(_blocks(folder / "points"))
-            await self.fetch(blob.sha256, folder / "again")
-            found = await asyncio.to_thread(_digest_of_file, folder / "again")
-        if found != digest:
-            raise VerificationFailed(
-                f"Of session {session.id}, {digest.count} points were kept, and what is read back "
-                f"is {found.count} points that are not the same"
-            )
+            told = f"Of session {session.id}, {digest.count} points were kept"
+            blob = await self._files.put(path, digest, told, _damaged)
         return Kept(blob.sha256, blob.size, digest.count, chunks, str(digest))
 
     async def fetch(self, sha256: str, path: Path) -> None:
         """The file, if it is still what was put; raises `StorageDamaged` if it is not."""
-        hashed = hashlib.sha256()
-        try:
-            with path.open("wb") as file:
-                async for content in self._blobs.get(sha256):
-                    hashed.update(content)
-                    await asyncio.to_thread(file.write, content)
-        except BlobNotFound as error:
-            raise _damaged("is gone from the blob store") from error
-        if hashed.hexdigest() != sha256:
-            raise _damaged("is not what was put into the blob store")
+        await self._files.fetch(sha256, path, _damaged)
 
     async def _write(
         self, session: Session, path: Path, may_go_on: MayGoOn
     ) -> tuple[Digest, int] | None:
-        digest, chunks = Digest(), 0
-        writer = await asyncio.to_thread(_writer, path, session.embedding.dimension)
-
-        def write(records: Sequence[Record]) -> Digest:
-            writer.write(records)
-            return digest_of(records)
-
-        try:
-            stream = self._engine.stream(session.collection, filter=visible(session))
-            async with aclosing(stream) as batches:
-                async for batch in batches:
-                    digest += await asyncio.to_thread(write, batch)
-                    chunks += sum(STAGE in record.payload for record in batch)
-                    if not await may_go_on(digest.count):
-                        writer.abandon()
-                        return None
-            await asyncio.to_thread(writer.close)
-        except BaseException:
-            writer.abandon()
-            raise
-        return digest, chunks
+        chunks = 0
+        stream = self._engine.stream(session.collection, filter=visible(session))
+        async with (
+            new_point_file(path, session.embedding.dimension) as file,
+            aclosing(stream) as batches,
+        ):
+            async for batch in batches:
+                await file.write(batch)
+                chunks += sum(STAGE in record.payload for record in batch)
+                if not await may_go_on(file.digest.count):
+                    return None
+        return file.digest, chunks
 
 
 class Reading:
@@ -123,7 +93,7 @@ class Reading:
     async def go_to(self, place: int) -> None:
         """Have the next points be those after the first so many."""
         if self._batches is None or self.place != place:
-            self._batches, self._rest, self.place = _points(self.path), [], 0
+            self._batches, self._rest, self.place = points_in(self.path), [], 0
         while self.place < place and (batch := await self._next()) is not None:
             taken = min(len(batch), place - self.place)
             self._rest = batch[taken:]
@@ -144,37 +114,11 @@ class Reading:
             rest, self._rest = self._rest, []
             return rest
         if self._batches is None:
-            self._batches = _points(self.path)
+            self._batches = points_in(self.path)
         try:
             return await asyncio.to_thread(next, self._batches, None)
         except FileRefused as error:
             raise _damaged(f"cannot be read: {error.message}") from error
-
-
-# What reads and writes the files brings a large library: it is imported when it is first needed.
-
-
-def _writer(path: Path, dimension: int) -> PointsWriter:
-    from quire.bundle.points_file import PointsWriter  # noqa: PLC0415
-
-    return PointsWriter(path, dimension)
-
-
-def _points(path: Path) -> Iterator[list[Point]]:
-    from quire.bundle.points_file import read_points  # noqa: PLC0415
-
-    # A generator: the library is loaded with the first points, in the thread that reads them.
-    yield from read_points(path)
-
-
-def _digest_of_file(path: Path) -> Digest:
-    return sum((digest_of(batch) for batch in _points(path)), Digest())
-
-
-async def _blocks(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        while content := await asyncio.to_thread(file.read, BLOCK_BYTES):
-            yield content
 
 
 def _damaged(what: str) -> StorageDamaged:
