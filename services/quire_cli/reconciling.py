@@ -59,6 +59,8 @@ def _lines(findings: Findings, repair: bool) -> Iterator[str]:
     for session_id, points_lost in findings.missing_collections.items():
         held = "it held points, which are lost" if points_lost else "it held no points"
         yield f"Lost: the collection of session {session_id} is gone; {held}."
+    for session_id, job_id in findings.held_sessions.items():
+        yield f"Held: session {session_id} takes no points, for job {job_id}, which has ended."
     for done in findings.repaired:
         yield f"Repaired: {done}."
     if findings.is_clean:
@@ -66,5 +68,5 @@ def _lines(findings: Findings, repair: bool) -> Iterator[str]:
     elif not repair:
         yield (
             "Nothing was changed. `quire reconcile --repair` drops orphan collections, lays lost "
-            "empty ones anew, and purges sessions whose points are lost."
+            "empty ones anew, purges sessions whose points are lost, and frees held ones."
         )

@@ -114,7 +114,7 @@ class Assembly:
         self._lay_content(embedders, extractor)
         self.idempotency = IdempotencyKeys(database)
         self.reconciliation = Reconciliation(
-            repository, engine, spares, purge, settings.qdrant.collection_prefix
+            repository, engine, spares, purge, self.jobs, settings.qdrant.collection_prefix
         )
 
     def _lay_content(self, embedders: Embedders, extractor: Extractor) -> None:

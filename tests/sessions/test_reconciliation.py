@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from quire.errors import Conflict, SessionNotFound
+from quire.jobs.port import JobRequest
 from quire.vectors.port import CollectionSpec
 from tests.sessions.house import ADA, collections, create, finish_purges, new_id, purged
 
@@ -104,3 +105,24 @@ async def test_another_engine_is_not_taken_for_orphans(quire: Quire) -> None:
     assert (await quire.reconciliation.run()).is_clean
     for session in kept:
         await purged(quire, ADA, session.id)
+
+
+async def test_a_session_that_an_ended_job_holds_is_freed(quire: Quire) -> None:
+    session, other = await create(quire), await create(quire)
+    async with quire.repository.transaction() as connection:
+        parameters = {"collection": "not its own", "reason": "asked"}
+        request = JobRequest("purge", sessions=[other.id], parameters=parameters)
+        job_id = await quire.jobs.submit(connection, request)
+        locked = await quire.repository.lock(connection, session.id)
+        assert locked is not None
+        await quire.repository.save(connection, locked, replace(locked, busy_job=job_id))
+    ended = await quire.jobs.wait(job_id, 30)
+    assert ended.status.is_final
+    findings = await quire.reconciliation.run()
+    assert findings.held_sessions == {session.id: job_id}
+    assert not findings.is_clean
+    await quire.reconciliation.run(repair=True)
+    assert (await quire.reconciliation.run()).is_clean
+    assert (await quire.sessions.peek(ADA, session.id)).busy_job is None
+    await purged(quire, ADA, session.id)
+    await purged(quire, ADA, other.id)
