@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from quire.app import Part, Quire
@@ -22,12 +23,21 @@ from quire_api.parameters import known_parameters
 from quire_api.patience import Patience, install_patience
 from quire_api.problems import install_problems
 from quire_api.routers import (
+    attachments,
     checkpoints,
     chunks,
+    clustering,
+    context,
+    data,
+    document_content,
     documents,
+    events,
     files,
+    invocations,
     jobs,
+    lifecycle,
     lineage,
+    messages,
     operations,
     points,
     queries,
@@ -39,9 +49,12 @@ from quire_api.routers import (
     statistics,
     transfer,
     uploads,
+    web,
 )
 from quire_api.started import Started
 from quire_api.tus import MethodOverride
+from quire_mcp import PATH as MCP_PATH
+from quire_mcp.endpoint import Endpoint
 
 DESCRIPTION = """Vector workspaces on Qdrant: every session owns a collection.
 
@@ -56,8 +69,9 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with Quire.open(settings, Part.API) as quire:
+        async with Quire.open(settings, Part.API) as quire, Endpoint.open(quire) as agents:
             app.state.quire = quire
+            app.state.agents = agents
             yield
 
     app = FastAPI(
@@ -80,24 +94,43 @@ def create_app(settings: Settings) -> FastAPI:
         transfer,
         files,
         sessions,
+        lifecycle,
+        invocations,
+        data,
+        attachments,
         sharing,
         residency,
         documents,
+        document_content,
         chunks,
         points,
         search,
         queries,
+        clustering,
         checkpoints,
         lineage,
+        messages,
+        context,
+        events,
         uploads,
+        web,
         jobs,
         operations,
     ):
         app.include_router(router.router)
     install_docs(app)
+    # First, since agents call again and again, and every route before theirs is looked at.
+    app.router.routes.insert(0, Route(MCP_PATH, AgentsRoute()))
     app.add_middleware(Layers)
     complete_openapi(app, with_auth=settings.auth.configured)
     return app
+
+
+class AgentsRoute:
+    """`/mcp`, which is there once the Quire is open."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await scope["app"].state.agents(scope, receive, send)
 
 
 class Layers:
@@ -118,7 +151,7 @@ class Layers:
     def _lay(self, quire: Quire) -> ASGIApp:
         inner: ASGIApp = Patience(self._app)
         inner = Idempotency(inner, quire.idempotency)
-        inner = BodyLimit(inner, quire.settings.limits, quire.settings.transfer)
+        inner = BodyLimit(inner, quire.settings)
         inner = Address(inner)
         inner = Started(inner, quire)
         inner = Authentication(inner, quire.verifier)

@@ -8,9 +8,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quire.errors import BodyTooLarge, InvalidInput
-from quire.settings import LimitSettings, TransferSettings
+from quire.settings import Settings
 from quire_api.problems import problem_response
-from quire_api.uploading import is_import, is_piece, is_upload
+from quire_api.uploading import is_attachment, is_import, is_piece, is_upload
+
+# What a form has around its file.
+FORM_BYTES = 64 * 1024
 
 
 class TooMuch(HTTPException):
@@ -28,10 +31,14 @@ class Limit:
 
 
 class BodyLimit:
-    def __init__(self, app: ASGIApp, limits: LimitSettings, transfer: TransferSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        limits, transfer, activity = settings.limits, settings.transfer, settings.activity
         self._app = app
         self._body = Limit(limits.body_bytes, "QUIRE_LIMITS_BODY_BYTES")
         self._upload = Limit(limits.upload_bytes, "QUIRE_LIMITS_UPLOAD_BYTES")
+        self._attachment = Limit(
+            activity.attachment_bytes + FORM_BYTES, "QUIRE_ACTIVITY_ATTACHMENT_BYTES"
+        )
         self._piece = Limit(transfer.upload_bytes, "QUIRE_TRANSFER_UPLOAD_BYTES")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,4 +75,6 @@ class BodyLimit:
     def _limit_of(self, scope: Scope) -> Limit:
         if is_piece(scope) or is_import(scope):
             return self._piece
+        if is_attachment(scope):
+            return self._attachment
         return self._upload if is_upload(scope) else self._body

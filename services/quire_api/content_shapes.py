@@ -23,11 +23,13 @@ ErrorsChoice = Literal["strict", "replace"]
 
 
 class DocumentInput(Input):
-    """One document: its `text`, or any JSON value as `json`."""
+    """One document: its `text`, any JSON value as `json`, or the `url` that it is fetched from."""
 
     text: str | None = None
     value: Any = Field(None, alias="json", description="a list of records, a scraped result")
-    url: str | None = Field(None, description="where it is from")
+    url: str | None = Field(
+        None, description="where it is from; fetched where there is neither text nor json"
+    )
     id: str | None = Field(None, description="chosen by you; the same id again replaces it")
     title: str | None = None
     content_type: str | None = Field(None, description="of the text; unset: text/plain")
@@ -35,12 +37,10 @@ class DocumentInput(Input):
 
     def source(self, at: str, errors: ErrorsChoice) -> Source:
         has_value = "value" in self.model_fields_set
-        if has_value == (self.text is not None):
-            raise InvalidInput(
-                f"{at} has {'both' if has_value else 'neither'} text and json: give one of them. "
-                "What lies at a url is not fetched here",
-                field=at,
-            )
+        if has_value and self.text is not None:
+            raise InvalidInput(f"{at} has both text and json: give one of them", field=at)
+        if not has_value and self.text is None:
+            return self._fetched(at)
         if self.text is not None:
             content = encode_text(self.text, field=f"{at}.text", errors=errors)
             content_type = self.content_type
@@ -49,6 +49,26 @@ class DocumentInput(Input):
         return Source(
             content=content,
             content_type=content_type,
+            id=self.id,
+            title=self.title,
+            source_url=self.url,
+            metadata=self.metadata,
+        )
+
+    def _fetched(self, at: str) -> Source:
+        """What lies at its url."""
+        if self.url is None:
+            raise InvalidInput(
+                f"{at} has neither text nor json, nor a url to fetch it from: give one of them",
+                field=at,
+            )
+        if self.content_type is not None:
+            raise InvalidInput(
+                f"{at}.content_type: what is fetched is what its server says it is",
+                field=f"{at}.content_type",
+            )
+        return Source(
+            content=None,
             id=self.id,
             title=self.title,
             source_url=self.url,

@@ -36,11 +36,14 @@ class Envelope:
         status = 500
         begun = False
         started = time.perf_counter()
+        answered: float | None = None
 
         async def sending(message: Message) -> None:
-            nonlocal status, begun
+            nonlocal status, begun, answered
             if message["type"] == "http.response.start":
                 status, begun = message["status"], True
+                if _is_endless(message):
+                    answered = time.perf_counter()
                 message["headers"] = [
                     *message.get("headers", ()),
                     (b"x-request-id", request_id.encode()),
@@ -63,7 +66,7 @@ class Envelope:
                     raise  # the answer is under way; cutting it off is all that is left to say
                 await problem_response(mapped, request_id)(scope, receive, sending)
             finally:
-                self._record(scope, status, time.perf_counter() - started)
+                self._record(scope, status, (answered or time.perf_counter()) - started)
 
     def _span(self, scope: Scope) -> Span:
         headers = {
@@ -86,6 +89,14 @@ class Envelope:
                 status=status,
                 ms=round(seconds * 1000, 1),
             )
+
+
+def _is_endless(start: Message) -> bool:
+    """How long a stream of events stays open says nothing of how fast it was answered."""
+    return any(
+        name == b"content-type" and value.startswith(b"text/event-stream")
+        for name, value in start.get("headers", ())
+    )
 
 
 def _request_id(scope: Scope) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import orjson
 from fastapi import Depends, Header, Query, Request, Response
+from pydantic import AwareDatetime
 
 from quire.app import Quire
 from quire.errors import Conflict, LimitExceeded
@@ -53,7 +54,12 @@ async def page_size(
 TheQuire = Annotated[Quire, Depends(quire_of)]
 PageSize = Annotated[int, Depends(page_size)]
 Wait = Annotated[float, Depends(wait_seconds)]
+Since = Annotated[AwareDatetime | None, Query(description="not before this moment")]
+Until = Annotated[AwareDatetime | None, Query(description="before this moment")]
 IfMatch = Annotated[str | None, Header(description="the ETag that the change is made against")]
+IfNoneMatch = Annotated[
+    str | None, Header(description="ETags that are known already; `*`: if there is nothing yet")
+]
 
 
 def json_response(

@@ -98,6 +98,7 @@ class SessionShape(BaseModel):
                 "residency": "hot",
                 "woke_at": None,
                 "pinned": False,
+                "ephemeral": False,
                 "embedding": {
                     "provider": "minilm",
                     "model": "sentence-transformers/all-MiniLM-L6-v2",
@@ -137,6 +138,7 @@ class SessionShape(BaseModel):
     residency: Residency
     woke_at: datetime | None
     pinned: bool
+    ephemeral: bool
     embedding: EmbeddingShape
     points_count: int
     chunks_count: int
@@ -170,6 +172,7 @@ def session_shape(session: Session) -> Json:
         "residency": session.residency.value,
         "woke_at": session.woke_at,
         "pinned": session.pinned,
+        "ephemeral": session.ephemeral,
         "embedding": session.embedding,
         "points_count": session.points_count,
         "chunks_count": session.chunks_count,
@@ -207,6 +210,9 @@ class CreateSession(Input):
     embedding: EmbeddingInput | None = None
     ttl_seconds: float | None = Field(None, description="expires after so long without use")
     expires_at: AwareDatetime | None = None
+    ephemeral: StrictBool = Field(
+        False, description="ending it removes it; unless an expiry is given, it has a short one"
+    )
     hold: StrictBool = Field(False, description="exempt from every sweep")
 
     def request(self, derived_id: str | None) -> NewSession:
@@ -227,6 +233,7 @@ class CreateSession(Input):
             distance=embedding.distance,
             ttl_seconds=self.ttl_seconds,
             expires_at=self.expires_at,
+            ephemeral=self.ephemeral,
             hold=self.hold,
         )
 

@@ -13,6 +13,7 @@ from quire.transfer.split_request import (
     Fraction,
     PartRequest,
     SeqRange,
+    SplitActivity,
     SplitRequest,
 )
 from quire.transfer.targets import NewTarget
@@ -61,6 +62,15 @@ class MergeSessions(Input):
         return MergeRequest(**self.model_dump(exclude={"dry_run"}))
 
 
+class ActivityCounts(BaseModel):
+    """How much was said and done in a session."""
+
+    messages: int
+    invocations: int
+    data: int = Field(description="keys")
+    attachments: int = Field(description="that have not expired")
+
+
 class SourceReportShape(BaseModel):
     session_id: str
     name: str
@@ -71,6 +81,7 @@ class SourceReportShape(BaseModel):
     document_conflicts: int
     incompatibility: str | None
     textless: int = Field(description="points that cannot be embedded anew, where that must be")
+    activity: ActivityCounts
 
 
 class MergeReportShape(BaseModel):
@@ -155,6 +166,10 @@ class SplitSession(Input):
     strict: StrictBool = Field(
         False, description="refuse unknown ids, ids in two parts, and empty parts"
     )
+    activity: SplitActivity = Field(
+        SplitActivity.STAY,
+        description="copy: every part gets the messages, invocations, data and attachments too",
+    )
     dry_run: StrictBool = Field(False, description="only tell what would happen")
 
     def request(self) -> SplitRequest:
@@ -167,6 +182,7 @@ class SplitSession(Input):
             archive_original=self.archive_original,
             remove_points=self.remove_points,
             strict=self.strict,
+            activity=self.activity,
         )
 
 
@@ -198,6 +214,7 @@ class SplitShape(SplitFindings):
     assigned_points: int
     removed_points: int
     parts: list[PartShape]
+    activity: ActivityCounts | None = Field(None, description="what every part got a copy of")
     job_id: str
 
 

@@ -10,6 +10,8 @@ from starlette.types import Scope
 PIECE_TYPE = "application/offset+octet-stream"
 
 _FORM = re.compile(r"/sessions/[^/]+/documents/?")
+_ATTACHMENTS = re.compile(r"/sessions/[^/]+/attachments/?")
+_ATTACHMENT = re.compile(r"/sessions/[^/]+/attachments/.")
 _RESUMABLE = re.compile(r"/uploads/[^/]+")
 _IMPORT = "/sessions/import"
 _CONTENT = re.compile(r"/sessions/[^/]+/documents/[^/]+/content/?")
@@ -21,6 +23,16 @@ def is_upload(scope: Scope) -> bool:
     if method == "PUT":
         return _CONTENT.fullmatch(path) is not None
     if method != "POST" or _FORM.fullmatch(path) is None:
+        return False
+    return _content_type(scope).startswith("multipart/form-data")
+
+
+def is_attachment(scope: Scope) -> bool:
+    """Whether it brings an attachment as a file."""
+    path, method = scope["path"], scope["method"]
+    if method == "PUT":
+        return _ATTACHMENT.match(path) is not None
+    if method != "POST" or _ATTACHMENTS.fullmatch(path) is None:
         return False
     return _content_type(scope).startswith("multipart/form-data")
 

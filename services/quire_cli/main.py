@@ -94,6 +94,27 @@ def worker() -> None:
 
 
 @app.command()
+def mcp(
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Relay to this server, http://127.0.0.1:8087."),
+    ] = None,
+) -> None:
+    """Serve an agent on stdin and stdout (Model Context Protocol).
+
+    Where `quire serve` has the data directory, it relays to that. With authentication configured,
+    QUIRE_TOKEN says who the agent is.
+    """
+    from quire_cli.starting import start
+
+    settings = start("warning")
+
+    from quire_cli.agents import serve_agent
+
+    asyncio.run(serve_agent(settings, url))
+
+
+@app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Report settings and whether each part answers.
 

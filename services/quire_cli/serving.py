@@ -37,8 +37,9 @@ KEEP_ALIVE_SECONDS = 75
 class Server(uvicorn.Server):
     """uvicorn, told when to stop by us, and heard only when it is up."""
 
-    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, settings: Settings) -> None:
         super().__init__(config)
+        self._app = app
         self._settings = settings
 
     @contextmanager
@@ -55,6 +56,11 @@ class Server(uvicorn.Server):
             address = url_of(self._settings.host, sockets[0].getsockname()[1])
             text = greeting(self._settings, address)
             announce(self._settings, text, url=address, **describe_parts(self._settings))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Wait for what is under way, but for streams of events, which would go on for ever."""
+        self._app.state.quire.hub.end_streams()
+        await super().shutdown(sockets)
 
     def ask_to_stop(self, number: signal.Signals) -> None:
         """Finish what is under way; a second Ctrl-C ends the process as it stands."""
@@ -80,7 +86,7 @@ def serve(settings: Settings) -> None:
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=math.ceil(settings.jobs.grace_seconds),
         )
-        server = Server(config, settings)
+        server = Server(config, app, settings)
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(_serve(app, server, listener))
 

@@ -1,1 +1,4 @@
 """The Model Context Protocol over the library."""
+
+PATH = "/mcp"
+"""Where it is served, beside the API."""

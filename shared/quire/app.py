@@ -178,11 +178,14 @@ class Quire(Assembly):
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
+        await self.hub.close()
+        await self.activity.close()
         await self._housekeeping.stop()
         await self.residency.close()
         await self.pages.close()
         await self.repository.close()
         await self.jobs.stop(grace_seconds=self.settings.jobs.grace_seconds)
+        self.web.close()
 
     async def _require_migrated(self) -> None:
         if pending := await pending_migrations(self.database):

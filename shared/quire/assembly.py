@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from quire.access.tokens import TokenVerifier
+from quire.activity.activity import Activity
+from quire.activity.agents import Agents
 from quire.blobs.ledger import BlobLedger
 from quire.blobs.port import BlobStore
+from quire.clustering.clustering import Clustering
 from quire.content.admission import Admission
 from quire.content.arrival import Arrivals
 from quire.content.chunks import Chunks
 from quire.content.documents import Documents
 from quire.content.extraction.port import Extractor
+from quire.content.holdings import Holdings
 from quire.content.ingest import Ingest
 from quire.content.reembedding import Reembedding
 from quire.content.removal import Removal
 from quire.content.repository import DocumentRepository
 from quire.content.scratch import Scratch
 from quire.content.switching import Switching
+from quire.content.web_pages import WebPages
+from quire.crawling.crawling import Crawling
 from quire.embedding.embedders import Embedders
+from quire.events.hub import Hub
 from quire.idempotency import IdempotencyKeys
 from quire.jobs.durable import DurableJobs
 from quire.points.points import Points
@@ -24,8 +31,10 @@ from quire.residency.residency import Residency
 from quire.retrieval.pages import QueryPages
 from quire.retrieval.search import Search
 from quire.sessions.comparison import Comparer
+from quire.sessions.conclusion import Conclusion
 from quire.sessions.creation import Creation
 from quire.sessions.listing import Listing
+from quire.sessions.live import LiveEvents
 from quire.sessions.purge import Purge
 from quire.sessions.reconciliation import Reconciliation
 from quire.sessions.repository import SessionRepository
@@ -46,6 +55,7 @@ from quire.transfer.history import History
 from quire.transfer.transfers import Transfers
 from quire.uploads.uploads import Uploads
 from quire.vectors.port import VectorEngine
+from quire.web.web import Web
 
 
 class Assembly:
@@ -104,6 +114,9 @@ class Assembly:
             settings,
             self.residency,
         )
+        self.conclusion = Conclusion(self.sessions, repository, purge)
+        self.hub = Hub(database, settings.events)
+        self.events = LiveEvents(database, self.sessions, self.hub, settings.events)
         self.listing = Listing(repository)
         self.sharing = Sharing(self.sessions, limits)
         self.statistics = StatisticsKeeper(self.sessions, engine, limits)
@@ -125,11 +138,27 @@ class Assembly:
         switching = Switching(repository, rows, engine)
         arrivals = Arrivals(self.blobs, self.ledger, limits.document_bytes)
         self.points = Points(self.sessions, repository, engine, embedders, limits)
+        self.web = Web(settings.web)
+        pages = WebPages(self.web, extractor, self.scratch)
         self.admission = Admission(
-            self.sessions, repository, rows, arrivals, embedders, jobs, limits
+            self.sessions, repository, rows, arrivals, embedders, pages, jobs, limits
+        )
+        self.crawling = Crawling(
+            self.web,
+            pages,
+            self.creation,
+            self.sessions,
+            repository,
+            self.admission,
+            self.blobs,
+            self.ledger,
+            jobs,
+            settings.jobs,
         )
         self.documents = Documents(self.sessions, repository, rows, self.blobs, jobs)
         self.chunks = Chunks(self.sessions, rows, engine)
+        self.holdings = Holdings(self.sessions, self.database)
+        self.agents = Agents(self.database, settings.mcp)
         self.search = Search(
             self.sessions, rows, engine, embedders, self.pages, limits, settings.query
         )
@@ -151,6 +180,28 @@ class Assembly:
             self.residency,
         )
         Removal(self.database, repository, rows, switching, jobs, self.residency)
+        self.activity = Activity(
+            settings=settings,
+            database=self.database,
+            repository=repository,
+            sessions=self.sessions,
+            rows=rows,
+            engine=engine,
+            embedders=embedders,
+            blobs=self.blobs,
+            ledger=self.ledger,
+        )
+        self.clustering = Clustering(
+            self.database,
+            self.sessions,
+            repository,
+            engine,
+            self.blobs,
+            self.ledger,
+            jobs,
+            self.scratch.folder,
+            settings.clustering,
+        )
         self._lay_transfers(rows)
 
     def _lay_transfers(self, rows: DocumentRepository) -> None:

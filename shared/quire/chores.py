@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from quire.assembly import Assembly
+from quire.events.log import forget_events
 from quire.housekeeping import Chore
 from quire.sessions.lifecycle import Action
 from quire.sessions.purge import Reason
@@ -30,8 +31,15 @@ def chores_of(quire: Assembly) -> list[Chore]:
         Chore("job history", HOUR, lambda: _forget_jobs(quire)),
         Chore("idempotency keys", HOUR, quire.idempotency.forget_old),
         Chore("query results", query_pause, lambda: quire.pages.forget_expired(now())),
+        Chore("events", HOUR, lambda: _forget_events(quire)),
         Chore("scratch", HOUR, quire.scratch.sweep),
         Chore("uploads", HOUR, lambda: quire.uploads.forget_expired(now())),
+        Chore(
+            "attachments",
+            quire.settings.retention.sweep_seconds,
+            lambda: quire.activity.attachments.sweep(now()),
+        ),
+        Chore("agents", HOUR, lambda: quire.agents.forget(now())),
         Chore("undoing", HOUR, lambda: quire.history.undo.forget(now())),
     ]
 
@@ -44,6 +52,11 @@ async def _sweep_sessions(quire: Assembly) -> None:
 
 async def _forget_jobs(quire: Assembly) -> None:
     await quire.jobs.forget_finished(now() - timedelta(days=quire.settings.jobs.history_days))
+
+
+async def _forget_events(quire: Assembly) -> None:
+    kept = timedelta(hours=quire.settings.events.keep_hours)
+    await forget_events(quire.database, now() - kept)
 
 
 def _expiration(verdict: Verdict) -> ExpirationReason:

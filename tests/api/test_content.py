@@ -226,7 +226,7 @@ async def test_a_session_is_moved_to_the_model_it_has(service: Service, at: str)
     [
         ({"json": {"documents": []}}, 422, "documents"),
         ({"json": {"documents": [{"text": ""}]}}, 422, "documents[0] is empty"),
-        ({"json": {"documents": [{"url": "http://localhost/"}]}}, 422, "neither text and json"),
+        ({"json": {"documents": [{"url": "http://localhost/"}]}}, 422, "no public address"),
         ({"json": {"documents": [{"text": "a", "json": 1}]}}, 422, "both text and json"),
         ({"json": {"documents": [{"text": "a", "txt": 1}]}}, 422, "there is no such field"),
         ({"json": {"documents": [{"text": "a"}], "chunk_size": 0}}, 422, "chunk_size"),

@@ -47,6 +47,7 @@ OURS = {
     "residency",
     "woke_at",
     "pinned",
+    "ephemeral",
     "embedding",
     "points_count",
     "chunks_count",

@@ -9,12 +9,34 @@ from collections.abc import Iterable
 
 from quire.settings import LogSettings
 from quire.telemetry.logs import configure_logs
-from tests.bench import content, embedding, quality, residency, sessions, transfers
+from tests.bench import (
+    agents,
+    clustering,
+    content,
+    embedding,
+    events,
+    messages,
+    quality,
+    residency,
+    sessions,
+    transfers,
+)
 from tests.bench.serving import machine
 from tests.bench.sessions import Figure
 
 BACKENDS = {"embedded": sessions.embedded, "server": sessions.server}
-SUBJECTS = ("embedding", "quality", "sessions", "content", "transfers", "residency")
+SUBJECTS = (
+    "embedding",
+    "quality",
+    "sessions",
+    "content",
+    "transfers",
+    "residency",
+    "clustering",
+    "events",
+    "messages",
+    "mcp",
+)
 QUICK = sessions.Sizes(sessions=1_000, filled=60, hot=40, requests=60, seconds=1.0, rounds=3)
 
 
@@ -53,6 +75,25 @@ def main() -> int:
         if "residency" in subjects:
             many = residency.QUICK if quick else residency.Sizes()
             missed += table(f"Residency, {backend}", residency.measure(backend, many))
+        if "clustering" in subjects:
+            with BACKENDS[backend]() as environment:
+                counted = clustering.QUICK if quick else clustering.Sizes()
+                figures = clustering.measure(backend, environment, counted)
+                missed += table(f"Clustering, {backend}", figures)
+        if "events" in subjects:
+            with BACKENDS[backend]() as environment:
+                listening = events.QUICK if quick else events.Sizes()
+                figures = events.measure(environment, listening)
+                missed += table(f"Live events, {backend}", figures)
+        if "messages" in subjects:
+            with BACKENDS[backend]() as environment:
+                talking = messages.QUICK if quick else messages.Sizes()
+                figures = messages.measure(backend, environment, talking)
+                missed += table(f"Messages, {backend}", figures)
+        if "mcp" in subjects:
+            with BACKENDS[backend]() as environment:
+                crowd = agents.QUICK if quick else agents.Sizes()
+                missed += table(f"Agents (MCP), {backend}", agents.measure(environment, crowd))
     if missed:
         print(f"{missed} goals not reached.")
     return 0

@@ -54,7 +54,13 @@ async def one_by_one(
     return _timings(times, sum(times) / 1000), answers
 
 
-async def saturating(url: str, headers: dict[str, str], seconds: float, width: int = 16) -> Timings:
+async def saturating(
+    url: str,
+    headers: dict[str, str],
+    seconds: float,
+    width: int = 16,
+    request: Request | None = None,
+) -> Timings:
     """As many requests as the server can take on this many connections."""
     times: list[float] = []
     until = time.perf_counter() + seconds
@@ -62,7 +68,7 @@ async def saturating(url: str, headers: dict[str, str], seconds: float, width: i
     async def ask_on() -> None:
         async with _Connection(url, headers) as connection:
             while (started := time.perf_counter()) < until:
-                await connection.ask()
+                await connection.ask(request)
                 times.append((time.perf_counter() - started) * 1000)
 
     started = time.perf_counter()
@@ -105,7 +111,7 @@ class _Connection:
         head = await self._reader.readuntil(b"\r\n\r\n")
         at = head.lower().index(b"content-length:") + len(b"content-length:")
         body = await self._reader.readexactly(int(head[at : head.index(b"\r\n", at)]))
-        if not head.startswith(b"HTTP/1.1 200"):
+        if not head.startswith((b"HTTP/1.1 200", b"HTTP/1.1 201")):
             raise RuntimeError((head + body).decode())
         return body
 

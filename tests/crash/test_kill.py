@@ -15,7 +15,7 @@ from tests.crash.journal import History, read_journal
 from tests.crash.killing import check_blobs, kill_again_and_again
 
 OPERATOR = Principal("operator", scope=Scope.ADMIN)
-KILLS = 8
+KILLS = 5
 SOAK_KILLS = 60
 
 

@@ -19,7 +19,7 @@ from tests.crash.killing import check_blobs, kill_again_and_again
 from tests.crash.residency_child import BATCH, batch
 
 OPERATOR = Principal("operator", scope=Scope.ADMIN)
-KILLS = 10
+KILLS = 7
 KILLS_ON_SERVERS = 3
 SOAK_KILLS = 100
 

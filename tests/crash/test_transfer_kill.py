@@ -8,17 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from quire.activity.attachment_models import holder_of
 from quire.app import Quire
 from quire.sessions.listing import Order, SessionFilter
 from quire.sessions.models import Session
+from quire.store.tables import attachments, blob_references, conversations, messages
 from quire.transfer.feeds import OnConflict
 from tests.crash.journal import History, read_journal
 from tests.crash.killing import check_blobs, kill_again_and_again
 from tests.crash.transfer_child import owner
 from tests.transfer.model import LABELS, Points, by_label, entry_of, merged, numbered_points
 
-KILLS = 6
+KILLS = 4
 SOAK_KILLS = 120
 
 EMBEDDING = {"QUIRE_EMBEDDING_PROVIDER": "fake", "QUIRE_EMBEDDING_DIMENSION": "16"}
@@ -57,6 +60,7 @@ async def _kill_transfers(environment: dict[str, str], journal: Path, kills: int
         findings = await quire.reconciliation.run()
         assert findings.is_clean, findings
         await check_blobs(quire)
+        await _check_activity(quire)
 
     settings = {**environment, **EMBEDDING, "QUIRE_TRANSFER_UNDO_HOURS": "0"}
     await kill_again_and_again(
@@ -68,6 +72,22 @@ async def _kill_transfers(environment: dict[str, str], journal: Path, kills: int
         for operation in history.acknowledged
     ]
     assert len(done) >= 4, "the children did next to nothing before they were killed"
+
+
+async def _check_activity(quire: Quire) -> None:
+    """What holds a blob for an attachment is one, and conversations count all their messages."""
+    is_held = blob_references.c.holder.startswith(holder_of(""))
+    holding = sa.select(blob_references).where(is_held)
+    there = sa.select(attachments.c.session_id, attachments.c.name, attachments.c.sha256)
+    uncounted = sa.select(sa.func.count()).where(
+        messages.c.session_id == conversations.c.session_id,
+        messages.c.ordinal >= conversations.c.next_ordinal,
+    )
+    async with quire.database.read() as connection:
+        held = {tuple(row) for row in await connection.execute(holding)}
+        rows = (await connection.execute(there)).all()
+        assert await connection.scalar(uncounted) == 0
+    assert held == {(row.session_id, holder_of(row.name), row.sha256) for row in rows}
 
 
 async def _check_owner(quire: Quire, name: str, history: History) -> None:

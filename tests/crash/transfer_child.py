@@ -11,6 +11,8 @@ import random
 from typing import Any
 
 from quire.access.principal import Principal, Scope
+from quire.activity.invocation_models import NewInvocation
+from quire.activity.message_models import MessageRole, NewMessage
 from quire.app import Quire
 from quire.jobs.port import JobStatus
 from quire.sessions.requests import NewSession
@@ -21,6 +23,7 @@ from quire.transfer.split_request import ByField, SplitRequest
 from quire.transfer.targets import NewTarget
 from tests.crash.doomed import work_until_killed
 from tests.crash.journal import Journal
+from tests.transfer.files import in_blocks
 from tests.transfer.model import DIMENSION, as_request, numbered_points
 
 WIDTH = 2
@@ -77,8 +80,18 @@ class Worker:
             batch = requested[start : start + 1_000]
             await self._quire.points.upsert(self._who, session_id, batch)
         self._done(told)
+        await self._work(session_id)
         self._next += LARGE
         self._sessions.append(session_id)
+
+    async def _work(self, session_id: str) -> None:
+        """Names that every session gives, to other things: they are told apart where they meet."""
+        activity, text = self._quire.activity, f"about {session_id}"
+        await activity.attachments.put(self._who, session_id, "notes.txt", in_blocks(text.encode()))
+        use = NewInvocation(tool="write", id="first", attachments=["notes.txt"])
+        await activity.invocations.record(self._who, session_id, use)
+        said = [NewMessage(role=MessageRole.USER, content=text, id=f"m{n}") for n in range(3)]
+        await activity.messages.append(self._who, session_id, said)
 
     async def _merge(self) -> None:
         sources = self._chance.sample(self._sessions, 2)

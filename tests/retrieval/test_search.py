@@ -10,7 +10,7 @@ from quire.errors import Conflict, InvalidInput, LimitExceeded, QueryExpired, Se
 from quire.points.filters import parse_filter
 from quire.retrieval.kql import parse_kql
 from quire.retrieval.requests import Mode, SearchRequest
-from quire.settings import LimitSettings
+from quire.settings import LimitSettings, QuerySettings
 from tests.content.house import filled_quire, ingest, paragraphs, remove, text
 from tests.sessions.house import ADA, GRACE, create
 
@@ -65,6 +65,21 @@ async def test_words_are_found_in_other_forms(library: tuple[Quire, str]) -> Non
     items = await found(quire, session_id, query="sewing leaf", mode=Mode.KEYWORD)
     assert documents(items) == ["binding"]
     assert await found(quire, session_id, query="the of and", mode=Mode.KEYWORD) == []
+
+
+async def test_without_a_question_there_may_be_more_than_a_thousand(tmp_path: Path) -> None:
+    async with filled_quire(tmp_path, query=QuerySettings(results=5_000)) as quire:
+        session = await create(quire)
+        await ingest(quire, session.id, text("A single chunk."))
+        for start in (0, 1_000):
+            ids = range(start, start + 1_000)
+            points = [{"id": n, "vector": [1.0] * 32, "payload": {"n": n}} for n in ids]
+            await quire.points.upsert(ADA, session.id, points)
+        for limit, expected in ((5_000, 2_001), (1_500, 1_500)):
+            request = SearchRequest(kql=parse_kql("*"), limit=limit, page_size=1_000)
+            page = await quire.search.search(ADA, [session.id], request, {})
+            assert page.num_total_items == expected
+        assert page.items[0]["text"] == "A single chunk."
 
 
 async def test_weights_decide_between_meaning_and_words(library: tuple[Quire, str]) -> None:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from quire.sessions.cache import CHANNEL
 from quire.sessions.lifecycle import State
 from quire.sessions.models import Embedding, Session
 from quire.sessions.repository import SessionRepository
 from quire.store import Database, migrate
-from quire.store.feed import CHANNEL, SURE_SECONDS
+from quire.store.feed import SURE_SECONDS
 from tests.backends.postgres import libpq_url
 
 if TYPE_CHECKING:

@@ -23,8 +23,7 @@ async def test_it_closes_at_any_moment(postgres_url: str, monkeypatch: pytest.Mo
     try:
         slow = 0
         for turn in range(60):
-            feed = database.feed(heard)
-            assert feed is not None
+            feed = database.feed("quire_test", heard)
             feed.open()
             while turn % 4 and not feed.is_sure:
                 await asyncio.sleep(0.001)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.server
 
 POINTS = 1500
-KILLS = 6
+KILLS = 3
 SOAK_KILLS = 330
 
 

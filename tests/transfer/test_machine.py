@@ -6,6 +6,7 @@ Compared is every session's multiset of (id, vector, payload), read from the eng
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
@@ -39,6 +40,7 @@ from quire.transfer.targets import NewTarget
 from quire_api.shapes import session_shape
 from tests.sessions.house import finish_purges, person, quire_in
 from tests.sessions.servers import quire_on_servers
+from tests.transfer.activity import said
 from tests.transfer.model import (
     DIMENSION,
     Points,
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from tests.backends.qdrant import QdrantServer
 
 SESSIONS_MAX = 8
+Kept = tuple[dict[str, Points], set[str], defaultdict[str, frozenset[str]]]
 PLACE = st.integers(0, 2**16)
 
 
@@ -70,10 +73,11 @@ class TransferMachine(RuleBasedStateMachine):
         self.who = person(f"machine-{next(self.numbers)}")
         self.chance = random.Random(seed)
         self.model: dict[str, Points] = {}
+        self.said: defaultdict[str, frozenset[str]] = defaultdict(frozenset)
         self.checkpoints: dict[tuple[str, str], Points] = {}
         self.archived: set[str] = set()
         # What the last merge or split can be undone to: its job, and the model before it.
-        self.undoable: tuple[str, dict[str, Points], set[str]] | None = None
+        self.undoable: tuple[str, Kept] | None = None
         for _ in range(2):
             self.create(self.chance.randrange(1, 12))
 
@@ -111,6 +115,15 @@ class TransferMachine(RuleBasedStateMachine):
         self.model[session_id] |= points
         self.undoable = None
 
+    @rule(at=PLACE)
+    def say(self, at: int) -> None:
+        session_id, text = self.one(at), f"said {next(self.numbers)}"
+        # Numbered in each session anew: so they meet where sessions are merged.
+        new = said(text, f"m{len(self.said[session_id])}")
+        self.portal.call(self.quire.activity.messages.append, self.who, session_id, [new])
+        self.said[session_id] |= {text}
+        self.undoable = None
+
     @rule(
         at=PLACE,
         policy=st.sampled_from(OnConflict),
@@ -143,10 +156,12 @@ class TransferMachine(RuleBasedStateMachine):
         base = self.model[target] if target else None
         result = merged([(s, self.model[s]) for s in sources], policy, base)
         assert job.result is not None
-        self.model[job.result["session_id"]] = result
+        made = job.result["session_id"]
+        self.model[made] = result
+        self.said[made] = frozenset().union(*(self.said[s] for s in [*sources, made]))
         if archive:
             self.archived |= set(sources)
-        self.undoable = (job.id, *before)
+        self.undoable = (job.id, before)
 
     @rule(at=PLACE, move=st.booleans())
     def split(self, at: int, move: bool) -> None:
@@ -163,7 +178,7 @@ class TransferMachine(RuleBasedStateMachine):
             self.model[session.id] = parts[session.name]
         if move:
             self.model[session_id] = {}
-        self.undoable = (job.id, *before)
+        self.undoable = (job.id, before)
 
     @rule(at=PLACE)
     def fork(self, at: int) -> None:
@@ -177,7 +192,8 @@ class TransferMachine(RuleBasedStateMachine):
             await self.succeeded(job_id)
             return made
 
-        self.model[self.portal.call(act)] = dict(self.model[session_id])
+        made = self.portal.call(act)
+        self.model[made], self.said[made] = dict(self.model[session_id]), self.said[session_id]
 
     @rule(at=PLACE, name=st.sampled_from(["one", "two"]))
     def checkpoint(self, at: int, name: str) -> None:
@@ -194,17 +210,18 @@ class TransferMachine(RuleBasedStateMachine):
         before = self.kept()
         job_id = self.portal.call(self.restore, session_id, name)
         self.model[session_id] = dict(self.checkpoints[session_id, name])
-        self.undoable = (job_id, *before)
+        self.undoable = (job_id, before)
 
     @precondition(lambda self: getattr(self, "undoable", None))
     @rule()
     def undo(self) -> None:
         assert self.undoable is not None
-        job_id, model, archived = self.undoable
+        job_id, before = self.undoable
         self.portal.call(self.undo_job, job_id)
-        gone = set(self.model) - set(model)
+        gone = set(self.model) - set(before[0])
         self.checkpoints = {k: v for k, v in self.checkpoints.items() if k[0] not in gone}
-        self.model, self.archived, self.undoable = model, archived, None
+        self.model, self.archived, self.said = before
+        self.undoable = None
 
     @rule(at=PLACE)
     def carry_away_and_back(self, at: int) -> None:
@@ -212,7 +229,7 @@ class TransferMachine(RuleBasedStateMachine):
         if len(self.model) >= SESSIONS_MAX:
             return
         made = self.portal.call(self.export_and_import, session_id)
-        self.model[made] = dict(self.model[session_id])
+        self.model[made], self.said[made] = dict(self.model[session_id]), self.said[session_id]
 
     @rule(at=PLACE)
     def archive(self, at: int) -> None:
@@ -250,6 +267,8 @@ class TransferMachine(RuleBasedStateMachine):
             return
         for session_id, points in self.model.items():
             assert self.portal.call(self.held, session_id) == points
+            told = self.portal.call(self.quire.activity.messages.page, self.who, session_id)
+            assert sorted(str(m.content) for m in told.messages) == sorted(self.said[session_id])
 
     # Helping hands
 
@@ -257,8 +276,8 @@ class TransferMachine(RuleBasedStateMachine):
         """One of the sessions, by its place: their ids are others in every run."""
         return list(self.model)[at % len(self.model)]
 
-    def kept(self) -> tuple[dict[str, Points], set[str]]:
-        return {k: dict(v) for k, v in self.model.items()}, set(self.archived)
+    def kept(self) -> Kept:
+        return {k: dict(v) for k, v in self.model.items()}, set(self.archived), self.said.copy()
 
     async def held(self, session_id: str) -> Points:
         session = await self.quire.sessions.open(self.who, session_id)

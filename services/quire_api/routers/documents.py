@@ -1,19 +1,16 @@
-"""Documents: bring them, list them, read their bytes and their text, remove them."""
+"""Documents: bring them, list them, remove them."""
 
 from __future__ import annotations
 
-import mimetypes
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from quire.content.admission import Admitted
-from quire.content.models import Document, DocumentStatus, SizeUnit
+from quire.content.models import DocumentStatus, SizeUnit
 from quire.content.sources import IngestOptions, Source
 from quire.jobs.port import JobStatus
 from quire_api.authentication import Caller
-from quire_api.byte_ranges import Bytes, bytes_response
 from quire_api.content_shapes import (
     DocumentShape,
     ErrorsChoice,
@@ -43,12 +40,6 @@ ACCEPTED: dict[int | str, dict[str, Any]] = {
 }
 REMOVING: dict[int | str, dict[str, Any]] = {202: {"description": "a job still removes it"}}
 OF_WRITING = problem_responses(400, 401, 403, 404, 409, 410, 413, 415, 422, 503, 507)
-OF_BYTES: dict[int | str, dict[str, Any]] = {
-    206: {"description": "the range that was asked for"},
-    304: {"description": "what If-None-Match names is what there is"},
-}
-# Bytes that others sent are shown in no page of ours, and run nothing.
-GUARDED = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
 
 
 @router.post(
@@ -164,47 +155,6 @@ async def put_content(
     return await _answer(quire, session_id, admitted, wait)
 
 
-@router.get(
-    "/{document_id}/content",
-    response_class=Response,
-    responses={**OF_BYTES, **problem_responses(401, 404, 410, 416, 503)},
-)
-async def get_content(
-    session_id: str, document_id: str, request: Request, caller: Caller, quire: TheQuire
-) -> Response:
-    """The document's bytes as they were sent; `Range` is honoured."""
-    document = await quire.documents.get(caller, session_id, document_id)
-    content = Bytes(
-        size=document.raw.size,
-        read=lambda start, end: quire.documents.raw(document, start, end),
-        media_type=document.media_type,
-        etag=f'"{document.content_sha256}"',
-        headers={**GUARDED, "Content-Disposition": _attachment(document)},
-    )
-    return bytes_response(request, content)
-
-
-@router.get(
-    "/{document_id}/text",
-    response_class=Response,
-    responses={**OF_BYTES, **problem_responses(401, 404, 409, 410, 416, 503)},
-)
-async def get_text(
-    session_id: str, document_id: str, request: Request, caller: Caller, quire: TheQuire
-) -> Response:
-    """The document's text: what its chunks were cut from, and what their offsets count."""
-    document = await quire.documents.get(caller, session_id, document_id)
-    text = quire.documents.text_of(document)
-    content = Bytes(
-        size=text.size,
-        read=lambda start, end: quire.documents.text(document, start, end),
-        media_type="text/plain; charset=utf-8",
-        etag=f'"{text.sha256[:32]}-{text.start}-{text.end}"',
-        headers=GUARDED,
-    )
-    return bytes_response(request, content)
-
-
 async def _answer(quire: TheQuire, session_id: str, admitted: Admitted, wait: float) -> Response:
     job_id = admitted.job_id
     if job_id is None:
@@ -215,10 +165,3 @@ async def _answer(quire: TheQuire, session_id: str, admitted: Admitted, wait: fl
     if job.status.is_final:
         return json_response(answer)
     return json_response(answer, 202, {"Location": f"/jobs/{job_id}"})
-
-
-def _attachment(document: Document) -> str:
-    name = document.title or document.id
-    if "." not in name:
-        name += mimetypes.guess_extension(document.media_type.partition(";")[0]) or ""
-    return f"attachment; filename*=UTF-8''{quote(name, safe='')}"

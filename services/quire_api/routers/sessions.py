@@ -1,4 +1,4 @@
-"""Lifecycle: create, list, read, change, archive, restore, end, delete."""
+"""Sessions: create, list, read, change, delete."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from quire_api.authentication import Caller
 from quire_api.http import (
     IfMatch,
     PageSize,
+    Since,
     TheQuire,
+    Until,
     Wait,
     job_shape,
     json_response,
@@ -25,7 +27,6 @@ from quire_api.http import (
 from quire_api.problems import problem_responses
 from quire_api.shapes import (
     CreateSession,
-    EndSession,
     PatchSession,
     SessionShape,
     UpdateSession,
@@ -33,15 +34,6 @@ from quire_api.shapes import (
 )
 
 router = APIRouter(prefix="/sessions", tags=["lifecycle"])
-
-
-class SessionMessage(BaseModel):
-    message: str
-    session: SessionShape
-
-
-class Ended(SessionMessage):
-    success: bool
 
 
 class Deleted(BaseModel):
@@ -73,10 +65,15 @@ async def list_sessions(
         Status | None, Query(description="unset: active, shared and archived")
     ] = None,
     owner_id: str | None = None,
+    user: Annotated[str | None, Query(description="owner or collaborator")] = None,
     group: str | None = None,
     tags: Annotated[str | None, Query(description="a,b: sessions with any of them")] = None,
     q: Annotated[str | None, Query(max_length=500, description="in name or description")] = None,
     outcome: Outcome | None = None,
+    purpose: Annotated[str | None, Query(description="`purpose` in the metadata")] = None,
+    tool: Annotated[str | None, Query(description="that was invoked in the session")] = None,
+    since: Since = None,
+    until: Until = None,
     sort: Annotated[Order, Query(description="newest first by this")] = Order.UPDATED,
     cursor: Annotated[str | None, Query(max_length=1000)] = None,
 ) -> Response:
@@ -84,10 +81,15 @@ async def list_sessions(
     filter = SessionFilter(
         status=status,
         owner_id=owner_id,
+        user=user,
         group=group,
         tags=tuple(tag.strip() for tag in (tags or "").split(",") if tag.strip()),
         q=q,
         outcome=outcome,
+        purpose=purpose,
+        tool=tool,
+        since=since,
+        until=until,
     )
     page = await quire.listing.find(caller, filter, order=sort, cursor=cursor, limit=limit)
     shapes = [session_shape(session) for session in page.sessions]
@@ -172,49 +174,3 @@ async def delete_session(
         return json_response(answer)
     answer["job"] = job_shape(job)
     return json_response(answer, 202, {"Location": f"/jobs/{job_id}"})
-
-
-@router.post(
-    "/{session_id}/archive",
-    response_model=SessionMessage,
-    responses=problem_responses(401, 403, 404, 409, 410, 412, 503),
-)
-async def archive_session(
-    session_id: str, caller: Caller, quire: TheQuire, if_match: IfMatch = None
-) -> Response:
-    """Put the session aside; it can still be read, and restored."""
-    session = await quire.sessions.archive(caller, session_id, if_match=if_match)
-    return json_response(
-        {"message": "Session archived successfully", "session": session_shape(session)}
-    )
-
-
-@router.post(
-    "/{session_id}/restore",
-    response_model=SessionMessage,
-    responses=problem_responses(401, 403, 404, 409, 410, 412, 503),
-)
-async def restore_session(
-    session_id: str, caller: Caller, quire: TheQuire, if_match: IfMatch = None
-) -> Response:
-    """Make an archived, deleted or ended session active again."""
-    session = await quire.sessions.restore(caller, session_id, if_match=if_match)
-    return json_response(
-        {"message": "Session restored successfully", "session": session_shape(session)}
-    )
-
-
-@router.post(
-    "/{session_id}/end",
-    response_model=Ended,
-    responses=problem_responses(400, 401, 403, 404, 409, 410, 422, 503),
-)
-async def end_session(
-    session_id: str, caller: Caller, quire: TheQuire, body: EndSession | None = None
-) -> Response:
-    """Record how the work came out. Repeating it is harmless; restore reopens the session."""
-    outcome = (body or EndSession()).outcome
-    session = await quire.sessions.end(caller, session_id, outcome)
-    return json_response(
-        {"success": True, "message": "Session ended", "session": session_shape(session)}
-    )

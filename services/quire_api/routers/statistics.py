@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from quire_api.authentication import Caller
@@ -61,12 +61,6 @@ class ComparisonShape(BaseModel):
 
 class Message(BaseModel):
     message: str
-
-
-class ClusteringNoted(Message):
-    session_id: str
-    new_content_count: int
-    total_content_analyzed: int
 
 
 @router.get(
@@ -161,27 +155,3 @@ async def note_model_usage(
     """Note that a model was used in the session."""
     await quire.statistics.note_model(caller, session_id, model_type, model_name)
     return json_response({"message": "Session model usage updated successfully"})
-
-
-@router.post(
-    "/{session_id}/incremental-clustering",
-    response_model=ClusteringNoted,
-    responses=problem_responses(400, 401, 403, 404, 409, 410, 413, 422, 503),
-)
-async def incremental_clustering(
-    session_id: str,
-    caller: Caller,
-    quire: TheQuire,
-    new_content_ids: Annotated[list[str], Body(max_length=100_000)],
-) -> Response:
-    """Note content that a clustering pipeline has taken up, as the original service did."""
-    counts = {"content_analyzed": len(new_content_ids)}
-    session = await quire.statistics.add(caller, session_id, counts, None)
-    return json_response(
-        {
-            "message": "Incremental clustering triggered successfully",
-            "session_id": session.id,
-            "new_content_count": len(new_content_ids),
-            "total_content_analyzed": session.processing_stats.content_analyzed,
-        }
-    )

@@ -12,6 +12,7 @@ from quire.bundle import tar
 from quire.bundle.manifest import Head, Manifest, Part, parse_head, parse_manifest
 from quire.bundle.packing import Unpacking, Window, rows
 from quire.bundle.parts import (
+    ATTACHMENTS,
     DOCUMENTS,
     HEAD,
     MANIFEST,
@@ -21,6 +22,7 @@ from quire.bundle.parts import (
     Place,
     follows,
     place,
+    table_name,
 )
 from quire.errors import FileRefused
 
@@ -68,15 +70,20 @@ def check_contents(
         elif part.name == DOCUMENTS:
             for row in rows(path, offset, part):
                 counts["documents"] += 1
-                places.check(row)
-            places.check_end()
+                places.check_document(row)
         elif part.name == SESSION:
             read_session(path, offset, part)
         elif part.name.startswith("content/"):
             _unpack(path, offset, part)
+        elif part.name == table_name(ATTACHMENTS):
+            counts[ATTACHMENTS] = 0
+            for row in rows(path, offset, part):
+                counts[ATTACHMENTS] += 1
+                places.check_attachment(row)
         elif part.name != HEAD:
             table = part.name.partition(".")[0]
             counts[table] = sum(1 for _ in rows(path, offset, part))
+    places.check_end()
     for name, count in counts.items():
         if count != manifest.counts.get(name):
             raise FileRefused(
@@ -96,16 +103,17 @@ def read_session(path: Path, offset: int, part: Part) -> Mapping[str, Any]:
 
 
 class _Places:
-    """Whether documents lie in the packs one after the other, and fill them."""
+    """Whether documents, then attachments, lie in the packs one after another, and fill them."""
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self._sizes = sizes
         self._pack = 0
         self._end = 0
         self._number = 0
+        self._part = self._what = ""
 
-    def check(self, row: Mapping[str, Any]) -> None:
-        self._number += 1
+    def check_document(self, row: Mapping[str, Any]) -> None:
+        self._next(DOCUMENTS, "Document")
         if not {"raw", "text"} <= row.keys():
             raise self._refusal("does not say where its content is")
         raw, text = row["raw"], row["text"]
@@ -113,11 +121,19 @@ class _Places:
         if text is not None and text != raw:
             self._take(text)
 
+    def check_attachment(self, row: Mapping[str, Any]) -> None:
+        self._next(table_name(ATTACHMENTS), "Attachment")
+        self._take(row.get("content"))
+
     def check_end(self) -> None:
         if self._end:
             self._turn()
         if self._pack != len(self._sizes):
-            raise FileRefused("The bundle has content that no document has.", part=DOCUMENTS)
+            raise _unclaimed()
+
+    def _next(self, part: str, what: str) -> None:
+        self._number = self._number + 1 if part == self._part else 1
+        self._part, self._what = part, what
 
     def _take(self, span: Any) -> None:
         if not isinstance(span, dict) or span.keys() != {"pack", "start", "end"}:
@@ -137,11 +153,16 @@ class _Places:
 
     def _turn(self) -> None:
         if self._end != self._sizes[self._pack]:
-            raise FileRefused("The bundle has content that no document has.", part=DOCUMENTS)
+            raise _unclaimed()
         self._pack, self._end = self._pack + 1, 0
 
     def _refusal(self, what: str) -> FileRefused:
-        return FileRefused(f"Document {self._number} of {DOCUMENTS} {what}.", part=DOCUMENTS)
+        return FileRefused(f"{self._what} {self._number} of {self._part} {what}.", part=self._part)
+
+
+def _unclaimed() -> FileRefused:
+    reason = "The bundle has content that no document has, and no attachment."
+    return FileRefused(reason, part=DOCUMENTS)
 
 
 def _checked_place(name: str, before: Place | None) -> Place:

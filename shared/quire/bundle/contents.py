@@ -11,7 +11,7 @@ from quire.vectors.port import Record
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Bytes of a document; equal keys mean equal bytes."""
+    """Bytes of a document or an attachment; equal keys mean equal bytes."""
 
     size: int
     key: str
@@ -28,12 +28,26 @@ class DocumentEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class AttachmentEntry:
+    """An attachment's row, and its bytes."""
+
+    row: Mapping[str, Any]
+    content: Body
+
+
+async def nothing() -> AsyncIterator[Any]:
+    """Where a session has none of something."""
+    return
+    yield
+
+
+@dataclass(frozen=True, slots=True)
 class BundleContents:
     """A session, to be read once, from beginning to end.
 
     `embedding` has provider, model, revision, dimension, distance and chunker; `tables` are named
-    as in `parts.TABLES`. `points` are in an order of their own that does not change: the same
-    contents make the same bytes.
+    as in `parts.TABLES`, without attachments, which have content. `points` are in an order of their
+    own that does not change: the same contents make the same bytes.
     """
 
     session: Mapping[str, Any]
@@ -41,5 +55,6 @@ class BundleContents:
     points: AsyncIterator[Sequence[Record]]
     documents: AsyncIterator[DocumentEntry]
     tables: Mapping[str, AsyncIterator[Mapping[str, Any]]] = field(default_factory=dict)
+    attachments: AsyncIterator[AttachmentEntry] = field(default_factory=nothing)
     vectors: bool = True
     creator: str = "quire"

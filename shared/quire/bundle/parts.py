@@ -16,6 +16,9 @@ MANIFEST = "manifest.json"
 TABLES = ("attachments", "data", "invocations", "lineage", "messages", "settings")
 """The tables that a bundle may have besides documents, in their order."""
 
+ATTACHMENTS = "attachments"
+"""The table whose rows have content, as documents have."""
+
 POINTS_MAX = 10_000
 """Points in one part."""
 

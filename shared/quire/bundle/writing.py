@@ -17,6 +17,7 @@ from quire.bundle.contents import Body, BundleContents
 from quire.bundle.manifest import Head, Manifest, Part
 from quire.bundle.packing import Spool
 from quire.bundle.parts import (
+    ATTACHMENTS,
     DOCUMENTS,
     HEAD,
     LINE_BYTES_MAX,
@@ -63,7 +64,7 @@ class BundleWriter:
     """
 
     def __init__(self, contents: BundleContents, folder: Path) -> None:
-        unknown = contents.tables.keys() - set(TABLES)
+        unknown = contents.tables.keys() - ({*TABLES} - {ATTACHMENTS})
         if unknown:
             raise ValueError(f"a bundle has no table {', '.join(sorted(unknown))}")
         self._contents = contents
@@ -158,7 +159,11 @@ class BundleWriter:
 
     async def _documents(self) -> AsyncGenerator[_Ready, None]:
         count = 0
-        async with Spool(self._folder / DOCUMENTS) as table, _Packs(self._folder) as packs:
+        async with (
+            Spool(self._folder / DOCUMENTS) as table,
+            Spool(self._folder / ATTACHMENTS) as attached,
+            _Packs(self._folder) as packs,
+        ):
             async for entry in self._contents.documents:
                 text = raw = await packs.add(entry.raw)
                 if entry.text is not None and entry.text.key != entry.raw.key:
@@ -166,10 +171,25 @@ class BundleWriter:
                 row = {**entry.row, "raw": raw, "text": text if entry.text else None}
                 await table.write(_line(row, DOCUMENTS))
                 count += 1
+            await packs.turn()  # who takes documents over keeps their packs as they are
+            attachments = await self._attached(attached, packs)
         self._counts["documents"] = count
         yield _Ready(DOCUMENTS, table.path, table.unpacked)
         for number, size in enumerate(packs.sizes):
             yield _Ready(content_name(number), packs.path(number), size)
+        if attachments:
+            self._counts[ATTACHMENTS] = attachments
+            yield _Ready(table_name(ATTACHMENTS), attached.path, attached.unpacked)
+        else:
+            attached.path.unlink()
+
+    async def _attached(self, spool: Spool, packs: _Packs) -> int:
+        count = 0
+        async for entry in self._contents.attachments:
+            row = {**entry.row, "content": await packs.add(entry.content)}
+            await spool.write(_line(row, table_name(ATTACHMENTS)))
+            count += 1
+        return count
 
     async def _tables(self) -> AsyncGenerator[_Ready, None]:
         for table, rows in sorted(self._contents.tables.items()):
@@ -186,7 +206,7 @@ class BundleWriter:
 
 
 class _Packs:
-    """The bytes of documents, one after the other, in scratch files of bounded size."""
+    """Bytes of documents, then of attachments, one after the other, in files of bounded size."""
 
     def __init__(self, folder: Path) -> None:
         self.sizes: list[int] = []
@@ -199,7 +219,7 @@ class _Packs:
     async def add(self, body: Body) -> Mapping[str, int]:
         """Put bytes where there is room, and tell where that is."""
         if self._spool and self._spool.unpacked + body.size > PACK_BYTES:
-            await self._close()
+            await self.turn()
         number = len(self.sizes)
         if not body.size:
             return {"pack": number, "start": 0, "end": 0}
@@ -215,7 +235,8 @@ class _Packs:
             )
         return {"pack": number, "start": start, "end": end}
 
-    async def _close(self) -> None:
+    async def turn(self) -> None:
+        """End this pack; what comes next begins another."""
         if self._spool is not None:
             await self._spool.close()
             self.sizes.append(self._spool.unpacked)
@@ -226,7 +247,7 @@ class _Packs:
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
-            await self._close()
+            await self.turn()
         elif self._spool is not None:
             self._spool.abandon()
 

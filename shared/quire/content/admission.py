@@ -12,11 +12,12 @@ from quire.access import policy
 from quire.access.policy import Role
 from quire.access.principal import Principal
 from quire.content import ingest
-from quire.content.arrival import Arrival, Arrivals
+from quire.content.arrival import Arrival, Arrivals, named
 from quire.content.chunking import check_chunk_settings
-from quire.content.models import ChunkSettings, Document, DocumentStatus
+from quire.content.models import ChunkSettings, Document, DocumentStatus, TextKind
 from quire.content.repository import DocumentRepository
 from quire.content.sources import IngestOptions, Source
+from quire.content.web_pages import WebPages
 from quire.embedding.embedders import Embedders
 from quire.errors import InvalidInput, LimitExceeded
 from quire.jobs.port import JobRequest, Jobs
@@ -26,6 +27,9 @@ from quire.sessions.repository import SessionRepository
 from quire.sessions.sessions import Sessions
 from quire.settings import LimitSettings
 from quire.store.columns import now
+
+FETCHED_AT_ONCE = 20
+"""Documents of one request that are fetched: its caller waits, however slow they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class Admission:
         documents: DocumentRepository,
         arrivals: Arrivals,
         embedders: Embedders,
+        pages: WebPages,
         jobs: Jobs,
         limits: LimitSettings,
     ) -> None:
@@ -56,6 +61,7 @@ class Admission:
         self._documents = documents
         self._arrivals = arrivals
         self._embedders = embedders
+        self._pages = pages
         self._jobs = jobs
         self._limits = limits
 
@@ -79,11 +85,18 @@ class Admission:
         else:
             for position, source in enumerate(checked):
                 at = source.at or f"documents[{position}]"
-                arrivals.append(await self._arrivals.take(source, at, options.errors))
+                arrivals.append(await self._take(source, at, options))
         async with self._repository.transaction() as connection:
             session = await self._sessions.lock(connection, principal, session_id, Role.WRITE)
             require_writable(session)
             return await self._enter(connection, principal, session_id, arrivals, chunking)
+
+    async def _take(self, source: Source, at: str, options: IngestOptions) -> Arrival:
+        if source.content is None:
+            with named(at):
+                found = await self._pages.document(source)
+                source = found.checked(at, self._limits)
+        return await self._arrivals.take(source, at, options.errors)
 
     async def current(self, session_id: str, admitted: Admitted) -> Admitted:
         """The same, as the documents stand now."""
@@ -112,6 +125,12 @@ class Admission:
                 f"{len(sources)} documents are over the limit of {self._limits.documents} in one "
                 "request (QUIRE_LIMITS_DOCUMENTS)",
                 field="documents",
+            )
+        if sum(source.content is None for source in sources) > FETCHED_AT_ONCE:
+            raise LimitExceeded(
+                f"At most {FETCHED_AT_ONCE} documents of one request are fetched from their url",
+                field="documents",
+                recovery="Send several requests, or crawl: POST /crawls.",
             )
         checked = [
             source.checked(source.at or f"documents[{position}]", self._limits)
@@ -190,6 +209,7 @@ class Admission:
 
 def _is_unchanged(latest: Document, arrival: Arrival, chunking: ChunkSettings) -> bool:
     source = arrival.source
+    lasting = {n: value for n, value in source.metadata.items() if n not in source.fleeting}
     return (
         latest.status is not DocumentStatus.FAILED
         and latest.content_sha256 == arrival.content_sha256
@@ -197,7 +217,7 @@ def _is_unchanged(latest: Document, arrival: Arrival, chunking: ChunkSettings) -
         and latest.chunking == chunking
         and (source.title is None or latest.title == source.title)
         and (source.source_url is None or latest.source_url == source.source_url)
-        and source.metadata.items() <= latest.metadata.items()
+        and lasting.items() <= latest.metadata.items()
     )
 
 
@@ -225,7 +245,7 @@ def _drafted(
         raw=arrival.raw,
         content_sha256=arrival.content_sha256,
         text=arrival.text,
-        kind=arrival.media_type.kind,
+        kind=arrival.media_type.kind or (TextKind.MARKDOWN if arrival.text else None),
         chunking=chunking,
         created_at=at if latest is None else latest.created_at,
         updated_at=at,

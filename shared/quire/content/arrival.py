@@ -42,7 +42,7 @@ class Arrivals:
         recognised: list[tuple[Source, bytes, MediaType]] = []
         for position, source in enumerate(sources):
             at = f"documents[{position}]"
-            with _named(at):
+            with named(at):
                 content = source.content
                 assert isinstance(content, bytes)  # noqa: S101 - the caller has sorted them
                 self._check_size(at, len(content))
@@ -67,9 +67,10 @@ class Arrivals:
 
     async def take(self, source: Source, at: str, errors: Errors) -> Arrival:
         """A document that comes as a stream, as a blob of its own."""
-        content = source.content
+        content, errors = source.content, source.errors or errors
+        assert content is not None  # noqa: S101 - what was to be fetched was
         stream = _each([content]) if isinstance(content, bytes) else content
-        with _named(at):
+        with named(at):
             head, whole = await _with_head(stream)
             if not head:
                 raise _empty(at)
@@ -78,9 +79,8 @@ class Arrivals:
             check = TextCheck(media_type.charset, errors)
             if media_type.needs_extraction:
                 blob = await self._ledger.put(counted)
-                return Arrival(
-                    source, media_type, Slice(blob.sha256, 0, blob.size), blob.sha256, None
-                )
+                raw, text = Slice(blob.sha256, 0, blob.size), await self._read_already(source)
+                return Arrival(source, media_type, raw, blob.sha256, text)
             blob = await self._ledger.put(check.passing(counted))
             raw = text = Slice(blob.sha256, 0, blob.size)
             if not check.is_verbatim:
@@ -90,6 +90,12 @@ class Arrivals:
             elif check.bom_bytes:
                 text = Slice(blob.sha256, check.bom_bytes, blob.size)
             return Arrival(source, media_type, raw, blob.sha256, text)
+
+    async def _read_already(self, source: Source) -> Slice | None:
+        if not source.text:
+            return None
+        blob = await self._ledger.put(_each([source.text]))
+        return Slice(blob.sha256, 0, blob.size)
 
     async def _counted(self, at: str, content: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         size = 0
@@ -109,7 +115,7 @@ class Arrivals:
             )
 
 
-class _named:  # noqa: N801 - reads as a statement: `with _named(at):`
+class named:  # noqa: N801 - reads as a statement: `with named(at):`
     """Errors within say which document they are about."""
 
     def __init__(self, at: str) -> None:

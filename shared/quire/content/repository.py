@@ -297,6 +297,7 @@ class DocumentRepository:
 
     async def all_of_job(self, connection: AsyncConnection, job_id: str) -> Sequence[Document]:
         query = SELECT_DOCUMENTS.where(documents.c.job_id == job_id)
+        query = query.order_by(documents.c.position)
         return [from_row(row) for row in await connection.execute(query)]
 
 

@@ -23,7 +23,8 @@ URL_CHARS = 4_000
 class Source:
     """A document to be: small ones as bytes, files as streams, which are read once."""
 
-    content: bytes | AsyncIterable[bytes]
+    content: bytes | AsyncIterable[bytes] | None
+    """None: what lies at `source_url` is to be fetched."""
     content_type: str | None = None
     name: str | None = None
     id: str | None = None
@@ -32,6 +33,12 @@ class Source:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     at: str | None = None
     """What errors call it; unset: its place in the request."""
+    text: bytes | None = None
+    """Its text as Markdown, of what was read already; else it is got out of the content."""
+    errors: Errors | None = None
+    """What becomes of bytes that are no text; None: the request decides."""
+    fleeting: frozenset[str] = frozenset()
+    """Metadata that is no reason to take it in again if nothing else has changed."""
 
     def checked(self, at: str, limits: LimitSettings) -> Source:
         """Itself, or an error that names the field that cannot be."""

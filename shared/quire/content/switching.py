@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from quire.content.models import Document
+from quire.content.models import Document, DocumentStatus
 from quire.content.repository import DocumentRepository
 from quire.errors import Conflict
+from quire.events.log import EventKind, NewEvent, append_events
 from quire.points.visibility import incoming, outgoing, visible, visible_chunks
 from quire.sessions.models import Session
 from quire.sessions.repository import SessionRepository
@@ -92,6 +94,7 @@ class Switching:
             old = await self._documents.replaced_by(connection, session_id, job_id)
             await self._documents.remove(connection, old)
             await self._documents.make_current(connection, session_id, job_id)
+            await self._tell(connection, session_id, job_id)
             await self._documents.note_failed_updates(connection, session_id, job_id)
             hidden = _without(session.hidden_stages, incoming(job_id))
             if old:
@@ -177,6 +180,20 @@ class Switching:
                 await self._engine.delete(collection, [record.id for record in page.records])
             if len(page.records) < WINDOW:
                 return
+
+    async def _tell(self, connection: AsyncConnection, session_id: str, job_id: str) -> None:
+        """Whoever follows the session hears of each document."""
+        happened = []
+        for document in await self._documents.all_of_job(connection, job_id):
+            data: dict[str, Any] = {"document_id": document.id, "title": document.title}
+            data["job_id"] = job_id
+            if document.status is DocumentStatus.READY:
+                data["chunks_count"] = document.chunks_count
+                happened.append(NewEvent(session_id, EventKind.DOCUMENT_READY, data))
+            elif document.status is DocumentStatus.FAILED:
+                data["error"] = document.error
+                happened.append(NewEvent(session_id, EventKind.DOCUMENT_FAILED, data))
+        await append_events(connection, happened)
 
     async def _unhide(self, session_id: str, stage: str) -> None:
         async with self._repository.transaction() as connection:

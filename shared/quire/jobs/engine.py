@@ -30,6 +30,7 @@ from quire.jobs.leases import announce
 from quire.jobs.nudge import Nudge
 from quire.settings import JobSettings
 from quire.store.database import Database
+from quire.store.ending import ending_of
 
 APPLICATION = "quire"
 QUEUE = "quire-jobs"
@@ -201,7 +202,6 @@ class Engine:
 
     async def close(self) -> None:
         self._closed = True
-        self.nudge.close()
         self._client.destroy()
         await asyncio.to_thread(self._sql.dispose)
 
@@ -220,7 +220,7 @@ class Engine:
         if not self._is_sqlite:
             await announce(connection)
         elif self.is_running:
-            self.nudge.after(connection)
+            ending_of(connection).afterwards(self.nudge)
 
     async def step(self, name: str, body: Callable[[], Awaitable[Any]]) -> Any:
         """Run the body and remember its answer, or answer what is remembered."""

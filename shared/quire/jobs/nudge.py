@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
-
-from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-FLAG = "quire.jobs.released"
 
 
 class Nudge:
@@ -18,7 +12,6 @@ class Nudge:
     def __init__(self, thread_name: str) -> None:
         self._thread_name = thread_name
         self._nudged = threading.Event()
-        self._pools: list[Any] = []
 
     def __call__(self) -> None:
         self._nudged.set()
@@ -39,24 +32,3 @@ class Nudge:
             return stop.is_set()
 
         return wait_for_either
-
-    def after(self, connection: AsyncConnection) -> None:
-        """Nudge when this transaction is over; earlier there is nothing to be seen yet."""
-        sync = connection.sync_connection
-        if sync is None:
-            return
-        # A connection goes back to its pool after its commit, and its record knows the flag.
-        pool = sync.engine.pool
-        if pool not in self._pools:
-            self._pools.append(pool)
-            event.listen(pool, "checkin", self._returned)
-        sync.info[FLAG] = True
-
-    def _returned(self, connection: Any, record: Any) -> None:
-        if record.info.pop(FLAG, False):
-            self()
-
-    def close(self) -> None:
-        for pool in self._pools:
-            event.remove(pool, "checkin", self._returned)
-        self._pools.clear()

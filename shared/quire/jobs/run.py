@@ -34,6 +34,8 @@ PATIENCE_SECONDS = 300.0
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 PROGRESS_SECONDS = 0.5
+# Whoever follows a session hears of its jobs' progress no more often than this.
+ALOUD_SECONDS = 1.0
 # A job that keeps killing its process is undone after so many attempts (a restart counts as one),
 # and ended without undoing after twice as many.
 ATTEMPTS_MAX = 100
@@ -90,6 +92,7 @@ class Run:
         self._replaying = attempt.number > 1
         self._progress = attempt.progress
         self._told_at = -PROGRESS_SECONDS
+        self._aloud_at = -ALOUD_SECONDS
         self._teller: asyncio.Task[None] | None = None
         self._log = log.bind(job=attempt.id, kind=attempt.kind, attempt=attempt.number)
 
@@ -226,7 +229,10 @@ class Run:
 
     async def _tell(self) -> None:
         progress, self._told_at = self._progress, time.monotonic()
+        aloud = self._told_at - self._aloud_at >= ALOUD_SECONDS
+        if aloud:
+            self._aloud_at = self._told_at
         # A courtesy: what the database does not take now, the next one or the end brings.
         with contextlib.suppress(Unavailable):
             async with self._house.database.write() as connection:
-                await table.report(connection, self._attempt, progress)
+                await table.report(connection, self._attempt, progress, aloud=aloud)

@@ -15,6 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from quire.errors import InvalidInput, JobNotFound
+from quire.events.log import append_events
+from quire.jobs.happenings import events_of_job
 from quire.jobs.port import Job, JobFilter, JobRequest, JobStatus, Progress
 from quire.store.columns import now
 from quire.store.tables import job_sessions, jobs
@@ -47,13 +49,14 @@ class Released:
 async def insert(connection: AsyncConnection, job_id: str, request: JobRequest) -> int:
     """Write a queued job and its claims; answers its place in the order."""
     sessions = list(dict.fromkeys(request.sessions))
+    shown_at = request.shown_at or (sessions[0] if sessions else None)
     seq: int = (
         await connection.execute(
             sa.insert(jobs)
             .values(
                 id=job_id,
                 kind=request.kind,
-                session_id=request.shown_at or (sessions[0] if sessions else None),
+                session_id=shown_at,
                 owner_id=request.owner_id,
                 status=JobStatus.QUEUED,
                 parameters=dict(request.parameters),
@@ -72,6 +75,10 @@ async def insert(connection: AsyncConnection, job_id: str, request: JobRequest) 
             sa.insert(job_sessions),
             [{"session_id": session, "job_seq": seq} for session in sessions],
         )
+    queued = JobStatus.QUEUED, Progress()
+    await append_events(
+        connection, events_of_job(job_id, request.kind, [shown_at, *sessions], *queued)
+    )
     return seq
 
 
@@ -136,7 +143,7 @@ async def begin(connection: AsyncConnection, job_id: str, executor_id: str) -> A
         return None
     claimed = await sessions_of(connection, job_id)
     first = [] if row.session_id is None else [row.session_id]
-    return Attempt(
+    attempt = Attempt(
         seq=row.seq,
         id=row.id,
         kind=row.kind,
@@ -147,6 +154,8 @@ async def begin(connection: AsyncConnection, job_id: str, executor_id: str) -> A
         number=row.attempt,
         executor_id=executor_id,
     )
+    await _tell(connection, attempt, JobStatus.RUNNING, attempt.progress)
+    return attempt
 
 
 def _is_current(attempt: Attempt) -> sa.ColumnElement[bool]:
@@ -166,10 +175,15 @@ async def standing(connection: AsyncConnection, attempt: Attempt) -> bool | None
     return None if row is None else bool(row.cancel_requested)
 
 
-async def report(connection: AsyncConnection, attempt: Attempt, progress: Progress) -> None:
-    await connection.execute(
+async def report(
+    connection: AsyncConnection, attempt: Attempt, progress: Progress, *, aloud: bool
+) -> None:
+    """Write how far it is; `aloud`, whoever follows its sessions hears of it."""
+    done = await connection.execute(
         sa.update(jobs).where(_is_current(attempt)).values(**_progress_values(progress))
     )
+    if aloud and done.rowcount:
+        await _tell(connection, attempt, JobStatus.RUNNING, progress)
 
 
 async def decide(connection: AsyncConnection, attempt: Attempt, error: Mapping[str, Any]) -> bool:
@@ -201,6 +215,8 @@ async def finish(
             **_progress_values(progress),
         )
     )
+    if done.rowcount:
+        await _tell(connection, attempt, status, progress, error)
     return bool(done.rowcount)
 
 
@@ -228,9 +244,15 @@ async def cancel_queued(connection: AsyncConnection, job_id: str) -> int | None:
         sa.update(jobs)
         .where(jobs.c.id == job_id, jobs.c.status == JobStatus.QUEUED)
         .values(status=JobStatus.CANCELLED, cancel_requested=True, finished_at=now())
-        .returning(jobs.c.seq)
+        .returning(jobs.c.seq, jobs.c.kind, jobs.c.session_id)
     )
-    seq: int | None = done.scalar_one_or_none()
+    row = done.one_or_none()
+    if row is None:
+        return None
+    sessions = [row.session_id, *await sessions_of(connection, job_id)]
+    cancelled = JobStatus.CANCELLED, Progress()
+    await append_events(connection, events_of_job(job_id, row.kind, sessions, *cancelled))
+    seq: int = row.seq
     return seq
 
 
@@ -320,6 +342,17 @@ async def unfinished(connection: AsyncConnection, seqs: Sequence[int]) -> list[R
         .order_by(jobs.c.seq)
     )
     return [Released(row.seq, row.id) for row in rows]
+
+
+async def _tell(
+    connection: AsyncConnection,
+    attempt: Attempt,
+    status: JobStatus,
+    progress: Progress,
+    error: Mapping[str, Any] | None = None,
+) -> None:
+    of_job = attempt.id, attempt.kind, attempt.sessions
+    await append_events(connection, events_of_job(*of_job, status, progress, error))
 
 
 def _progress(row: Any) -> Progress:

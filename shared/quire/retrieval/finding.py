@@ -22,6 +22,7 @@ from quire.vectors.port import (
     AllOf,
     Condition,
     Missing,
+    PointId,
     Query,
     Range,
     Record,
@@ -126,10 +127,11 @@ class Finder:
         """
         wanted = visible(session, request.condition)
 
-        async def page(*conditions: Condition) -> RecordPage:
+        async def page(*conditions: Condition, cursor: PointId | None = None) -> RecordPage:
             return await self._engine.scroll(
                 session.collection,
                 filter=AllOf([c for c in (wanted, *conditions) if c is not None]),
+                cursor=cursor,
                 limit=MAX_PAGE,
                 with_vectors=request.with_vectors,
             )
@@ -146,8 +148,12 @@ class Finder:
                 continue
             found += sorted(part.records, key=_place)
             start, width = start + width, width * 2
-        if len(found) < depth:
-            found += (await page(Missing("seq"))).records
+        cursor: PointId | None = None
+        while len(found) < depth:
+            others = await page(Missing("seq"), cursor=cursor)
+            found += others.records
+            if (cursor := others.next_cursor) is None:
+                break
         return found[:depth]
 
     async def _across(

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from quire.sessions.models import Session
 from quire.store.database import Database
 
+CHANNEL = "quire_changes"
 SIZE = 4096
 
 
@@ -21,7 +22,8 @@ class SessionCache:
     """
 
     def __init__(self, database: Database) -> None:
-        self._feed = database.feed(self._heard)
+        # What this process changes the repository tells by itself.
+        self._feed = None if database.is_sqlite else database.feed(CHANNEL, self._heard)
         self._kept: OrderedDict[str, Session] = OrderedDict()
         self._changing: Counter[str] = Counter()
         self.generation = 0
@@ -39,7 +41,10 @@ class SessionCache:
         return self._feed is None or self._feed.is_sure
 
     def get(self, session_id: str) -> Session | None:
-        return self._kept.get(session_id) if self.is_sure else None
+        # A transaction is committed a moment before this process knows.
+        if session_id in self._changing or not self.is_sure:
+            return None
+        return self._kept.get(session_id)
 
     def keep(self, session: Session, generation: int) -> None:
         """Keep what was read, unless something changed since `generation` or is about to."""
@@ -50,7 +55,7 @@ class SessionCache:
             self._kept.popitem(last=False)
 
     def changing(self, session_id: str) -> None:
-        """A transaction changes it; until that ends, what others read must not be kept."""
+        """A transaction changes it; until that ends, it is read from the store, and not kept."""
         self._changing[session_id] += 1
 
     def changed(self, session_ids: Iterable[str]) -> None:

@@ -84,6 +84,9 @@ class Creation:
 
     async def _draft(self, new: NewSession, owner_id: str | None) -> Session:
         at = now()
+        ttl_seconds = new.ttl_seconds
+        if new.ephemeral and ttl_seconds is None and new.expires_at is None:
+            ttl_seconds = self._settings.activity.ephemeral_seconds
         return Session(
             id=new.id or str(uuid.uuid4()),
             collection=f"{self._settings.qdrant.collection_prefix}{uuid.uuid4().hex}",
@@ -97,8 +100,9 @@ class Creation:
             configuration=new.configuration,
             embedding=await self._embedding(new),
             hold=new.hold,
-            ttl_seconds=new.ttl_seconds,
-            expires_at=expiry(at, new.ttl_seconds, new.expires_at),
+            ephemeral=new.ephemeral,
+            ttl_seconds=ttl_seconds,
+            expires_at=expiry(at, ttl_seconds, new.expires_at),
             created_at=at,
             updated_at=at,
             last_activity_at=at,

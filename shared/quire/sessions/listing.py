@@ -19,9 +19,9 @@ from quire.errors import InvalidInput
 from quire.sessions.lifecycle import State
 from quire.sessions.models import Outcome, Session, Status
 from quire.sessions.repository import SessionRepository
-from quire.sessions.rows import SELECT_SESSIONS
+from quire.sessions.rows import PURPOSE_CHARS, SELECT_SESSIONS
 from quire.store.columns import EPOCH, Moment
-from quire.store.tables import session_collaborators, session_tags, sessions
+from quire.store.tables import invocations, session_collaborators, session_tags, sessions
 
 
 class Order(StrEnum):
@@ -33,14 +33,25 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFilter:
-    """All that is given must hold; of several tags, one is enough."""
+    """All that is given must hold; of several tags, one is enough.
+
+    `since` and `until` are about the time that the list is ordered by.
+    """
 
     status: Status | None = None
     owner_id: str | None = None
+    user: str | None = None
+    """Its owner or one of its collaborators."""
     group: str | None = None
     tags: tuple[str, ...] = ()
     q: str | None = None
     outcome: Outcome | None = None
+    purpose: str | None = None
+    """`purpose` in the session's metadata."""
+    tool: str | None = None
+    """One that was invoked in the session."""
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,10 @@ class Listing:
     ) -> SessionPage:
         moment = sessions.c[order.value]
         conditions = [visible_to(principal), *_conditions(filter)]
+        if filter.since is not None:
+            conditions.append(moment >= filter.since)
+        if filter.until is not None:
+            conditions.append(moment < filter.until)
         if cursor is not None:
             at, session_id = _decode(cursor, order)
             key = sa.tuple_(moment, sessions.c.id, types=[Moment(), sa.String()])
@@ -95,6 +110,19 @@ def _conditions(filter: SessionFilter) -> list[sa.ColumnElement[bool]]:
             conditions.append(state == other.value)
     if filter.owner_id is not None:
         conditions.append(sessions.c.owner_id == filter.owner_id)
+    if filter.user is not None:
+        shared = sa.select(session_collaborators.c.session_id).where(
+            session_collaborators.c.user_id == filter.user
+        )
+        conditions.append((sessions.c.owner_id == filter.user) | sessions.c.id.in_(shared))
+    if filter.purpose is not None:
+        conditions.append(sessions.c.purpose == filter.purpose[:PURPOSE_CHARS])
+        if len(filter.purpose) > PURPOSE_CHARS:
+            whole = sessions.c.metadata["purpose"].as_string()
+            conditions.append(whole == filter.purpose)
+    if filter.tool is not None:
+        used = sa.select(invocations.c.session_id).where(invocations.c.tool == filter.tool)
+        conditions.append(sessions.c.id.in_(used))
     if filter.group is not None:
         conditions.append(sessions.c.group_name == filter.group)
     if filter.outcome is not None:

@@ -136,6 +136,7 @@ class Session:
     pack: Pack | None = None
     pinned: bool = False
     woke_at: datetime | None = None
+    ephemeral: bool = False
     ttl_seconds: float | None = None
     expires_at: datetime | None = None
     created_at: datetime

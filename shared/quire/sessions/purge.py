@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from quire.blobs.ledger import BlobLedger
+from quire.events.log import EventKind, NewEvent, append_events
 from quire.jobs.port import JobContext, JobKind, JobRequest, Jobs
 from quire.sessions.lifecycle import Action, after
 from quire.sessions.models import Session
@@ -55,6 +56,7 @@ class Purge:
         """Within the transaction that locked the session; answers the job's id."""
         gone = replace(session, state=after(session.state, Action.PURGE), updated_at=now())
         await self._repository.save(connection, session, gone)
+        await append_events(connection, [_farewell(session, reason)])
         return await self._jobs.submit(
             connection,
             JobRequest(
@@ -81,3 +83,9 @@ class Purge:
             await self._repository.remove(connection, session_id)
             if reason == Reason.EXPIRED:
                 await bury(connection, session)
+
+
+def _farewell(session: Session, reason: Reason) -> NewEvent:
+    is_expired = reason is Reason.EXPIRED
+    kind = EventKind.SESSION_EXPIRED if is_expired else EventKind.SESSION_DELETED
+    return NewEvent(session.id, kind, {"reason": reason.value})

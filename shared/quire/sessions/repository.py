@@ -12,12 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from quire.errors import PreconditionFailed
-from quire.sessions.cache import SessionCache
+from quire.events.log import append_events, forget_session
+from quire.sessions.cache import CHANNEL, SessionCache
+from quire.sessions.happenings import events_of_change, events_of_creation
 from quire.sessions.lifecycle import State
 from quire.sessions.models import Session
 from quire.sessions.rows import SELECT_SESSIONS, from_row, to_row
 from quire.store.database import Database
-from quire.store.feed import say_changed
+from quire.store.feed import say
 from quire.store.tables import session_collaborators, session_tags, sessions
 
 WALK_BATCH = 500
@@ -50,7 +52,7 @@ class SessionRepository:
                 finally:
                     del self._changed[connection]
                 if changed and not self._database.is_sqlite:
-                    await say_changed(connection, changed)
+                    await say(connection, CHANNEL, changed)
         finally:
             self._cache.changed(changed)  # only now is it committed
 
@@ -76,6 +78,8 @@ class SessionRepository:
     async def insert(self, connection: AsyncConnection, session: Session) -> None:
         await connection.execute(sa.insert(sessions).values(to_row(session)))
         await self._write_index_rows(connection, None, session)
+        await forget_session(connection, session.id)
+        await append_events(connection, events_of_creation(session))
         self._note_change(connection, session.id)
 
     async def save(self, connection: AsyncConnection, old: Session, new: Session) -> Session:
@@ -91,6 +95,7 @@ class SessionRepository:
         if result.rowcount != 1:
             raise PreconditionFailed(f"Session {old.id} was changed at the same moment")
         await self._write_index_rows(connection, old, saved)
+        await append_events(connection, events_of_change(old, saved))
         self._note_change(connection, old.id)
         return saved
 

@@ -37,6 +37,8 @@ class NewSession:
     distance: str | None = None
     ttl_seconds: float | None = None
     expires_at: datetime | None = None
+    ephemeral: bool = False
+    """Ending it removes it; and unless an expiry is given, it has a short one."""
     hold: bool = False
 
     def checked(self, limits: LimitSettings) -> NewSession:

@@ -42,6 +42,7 @@ SAME_NAMES = (
     "made_by",
     "pinned",
     "woke_at",
+    "ephemeral",
     "ttl_seconds",
     "expires_at",
     "created_at",
@@ -68,6 +69,7 @@ OTHERS = (
     "successor",
     "pack",
 )
+PURPOSE_CHARS = 256  # as many as an index takes
 SELECT_SESSIONS = sa.select(*(sessions.c[name] for name in SAME_NAMES + OTHERS))
 """Whole sessions, in the order that `from_row` takes them."""
 
@@ -85,11 +87,18 @@ def to_row(session: Session) -> dict[str, Any]:
     row["model_usage"] = with_times_as_text(asdict(session.model_usage))
     row["embedding"] = asdict(session.embedding)
     row["outcome"] = session.outcome and session.outcome.value
+    row["purpose"] = purpose_of(session.metadata)
     row["residency"] = session.residency.value
     row["hidden_stages"] = list(session.hidden_stages)
     row["successor"] = session.successor and asdict(session.successor)
     row["pack"] = session.pack and asdict(session.pack)
     return row
+
+
+def purpose_of(metadata: Mapping[str, Any]) -> str | None:
+    """What sessions of a purpose are found by; null where the metadata name none."""
+    purpose = metadata.get("purpose")
+    return purpose[:PURPOSE_CHARS] if isinstance(purpose, str) else None
 
 
 def from_row(row: sa.Row[Any]) -> Session:

@@ -58,9 +58,9 @@ class Sessions:
             log.warning("use not noted", session_id=session_id, reason="the disk is full")
             return session
 
-    async def peek(self, principal: Principal, session_id: str) -> Session:
-        """`get` that does not count as a use."""
-        return await self._visible(principal, session_id, Role.READ)
+    async def peek(self, principal: Principal, session_id: str, *, at_least: int = 0) -> Session:
+        """`get` that does not count as a use; the session as of this version, or later."""
+        return await self._visible(principal, session_id, Role.READ, at_least)
 
     async def open(self, principal: Principal, session_id: str) -> Session:
         """`get` for someone who is going to use its points: if it is cold, it wakes."""
@@ -234,8 +234,12 @@ class Sessions:
             self._waker.sleep_soon(session)
         return session
 
-    async def _visible(self, principal: Principal, session_id: str, needed: Role) -> Session:
+    async def _visible(
+        self, principal: Principal, session_id: str, needed: Role, at_least: int = 0
+    ) -> Session:
         session = await self._repository.get(session_id)
+        if session is not None and session.version < at_least:
+            session = await self._repository.latest(session_id)
         if session is None or not session.state.is_visible:
             async with self._database.read() as connection:
                 raise await self._absent(connection, principal, session_id)
@@ -248,7 +252,11 @@ class Sessions:
     ) -> QuireError:
         """What to say of a session that is not there: never was, or expired."""
         tombstone = await find_tombstone(connection, session_id)
-        if tombstone is not None and policy.role_of(principal, tombstone) is not None:
+        if (
+            tombstone is not None
+            and not tombstone.has_ended
+            and policy.role_of(principal, tombstone) is not None
+        ):
             return expired(session_id, tombstone.buried_at)
         return policy.session_not_found(session_id)
 

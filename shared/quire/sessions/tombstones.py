@@ -1,4 +1,4 @@
-"""Ids of sessions that expired: for a while they answer so, instead of "no such session"."""
+"""Ids of sessions that are gone: for a while it is known that they expired, or were ended."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ class Tombstone:
     owner_id: str | None
     group: str | None
     collaborators: tuple[Collaborator, ...]
+    has_ended: bool
+    """Removed by ending it: it did not expire, and there is no such session any more."""
     buried_at: datetime
 
 
-async def bury(connection: AsyncConnection, session: Session) -> None:
+async def bury(connection: AsyncConnection, session: Session, *, has_ended: bool = False) -> None:
     await unearth(connection, session.id)
     await connection.execute(
         sa.insert(tombstones).values(
@@ -35,6 +37,7 @@ async def bury(connection: AsyncConnection, session: Session) -> None:
             collaborators=[
                 {"user_id": c.user_id, "role": c.role.value} for c in session.collaborators
             ],
+            has_ended=has_ended,
             buried_at=now(),
         )
     )
@@ -51,7 +54,12 @@ async def find_tombstone(connection: AsyncConnection, session_id: str) -> Tombst
     if row is None:
         return None
     return Tombstone(
-        row.id, row.owner_id, row.group_name, collaborators_from(row.collaborators), row.buried_at
+        row.id,
+        row.owner_id,
+        row.group_name,
+        collaborators_from(row.collaborators),
+        row.has_ended,
+        row.buried_at,
     )
 
 

@@ -76,8 +76,8 @@ __all__ = [
 ]
 
 PREFIX = "QUIRE_"
-# Read by Quire's own tests and setting up, not by Quire.
-FOREIGN_PREFIXES = ("QUIRE_TEST_", "QUIRE_BENCH_")
+# Read by Quire's own tests and setting up, and by who calls it; no settings of Quire.
+FOREIGN_PREFIXES = ("QUIRE_TEST_", "QUIRE_BENCH_", "QUIRE_TOKEN")
 
 
 class OriginalNames(PydanticBaseSettingsSource):

@@ -172,7 +172,7 @@ class QuerySettings(Group):
     results: int = Field(1_000, ge=1, le=10_000, description="the most that one query keeps")
     ttl_seconds: float = Field(1_800.0, ge=1, description="results are kept so long")
     per_session: int = Field(
-        20, ge=1, le=10_000, description="queries kept of a session; the least used go first"
+        200, ge=1, le=10_000, description="queries kept of a session; the least used go first"
     )
 
 
@@ -286,7 +286,7 @@ class WebSettings(Group):
     allow: str = Field(
         "",
         description="hosts or networks that may be fetched though they are not public, "
-        "comma-separated: `wiki.local,10.1.0.0/16`",
+        "comma-separated: `wiki.local,10.1.0.0/16,build.local:3000`",
     )
     page_bytes: int = Field(10 * Megabytes, ge=1024, description="of one page or file")
     page_seconds: float = Field(30.0, gt=0, description="for one page, redirects included")
@@ -314,6 +314,11 @@ class McpSettings(Group):
     read_only: bool = Field(False, description="no tool that changes anything is offered")
     idle_seconds: float = Field(
         3_600.0, gt=0, description="an agent that is silent so long has to begin anew"
+    )
+    url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="of this API, as agents are told it; unset: as they reached it",
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from sqlalchemy.pool import NullPool
 
 from quire.errors import StorageDamaged, StorageFull, Unavailable
 from quire.settings import Settings
-from quire.store.feed import ChangeFeed
+from quire.store.ending import Ending, with_ending
+from quire.store.feed import Feed, Heard, Listeners, LocalFeed, ServerFeed
 
 # Every connection keeps a few megabytes; embedded, that is most of what the store costs.
 SQLITE_READERS = 4
@@ -40,7 +41,8 @@ class Database:
         self._readers = readers
         self._writers = writers
         self._apart = apart
-        self._one_writer = asyncio.Lock() if path is not None else None
+        self._one_writer = asyncio.Lock() if path is not None else nullcontext()
+        self._listeners = Listeners()
         self.path = path
         self.url = writers.url
 
@@ -98,20 +100,27 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction: committed at the end of the block, rolled back by an exception."""
-        with _naming_failures():
-            if self._one_writer is None:
-                async with self._writers.begin() as connection:
+        ending = Ending()
+        try:
+            with _naming_failures():
+                async with (
+                    self._one_writer,
+                    self._writers.begin() as connection,
+                    with_ending(connection, ending),
+                ):
                     yield connection
-            else:
-                async with self._one_writer, self._writers.begin() as connection:
-                    yield connection
+        finally:
+            # However it ended: who is cancelled while it commits cannot know which it was.
+            ending.over()
+            for channel, names in ending.said.items():
+                self._listeners.tell(channel, names)
 
-    def feed(self, heard: Callable[[str | None], None]) -> ChangeFeed | None:
-        """Word of what other processes change, by name; on SQLite there are no others."""
+    def feed(self, channel: str, heard: Heard) -> Feed:
+        """Word of what is said on a channel, by any process on this database."""
         if self.is_sqlite:
-            return None
+            return LocalFeed(self._listeners, channel, heard)
         url = self.url.set(drivername="postgresql")
-        return ChangeFeed(url.render_as_string(hide_password=False), heard)
+        return ServerFeed(url.render_as_string(hide_password=False), channel, heard)
 
     @asynccontextmanager
     async def alone(self, name: str) -> AsyncIterator[bool]:
@@ -197,9 +206,7 @@ class _naming_failures:  # noqa: N801 - reads as a statement: `with _naming_fail
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, sa.exc.TimeoutError):
             raise Unavailable("The database is too busy to answer in time") from error
-        if not isinstance(error, sa.exc.DBAPIError):
-            return
-        cause = error.orig
+        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
         words = str(cause).lower()
         if isinstance(cause, sqlite3.Error):
             if "full" in words or "disk i/o" in words:
@@ -208,6 +215,8 @@ class _naming_failures:  # noqa: N801 - reads as a statement: `with _naming_fail
                 raise StorageDamaged(f"The database cannot be read: {cause}") from error
             if isinstance(cause, sqlite3.OperationalError) and "locked" in words:
                 raise Unavailable("The database is locked by another process") from error
+            return
+        if not isinstance(error, sa.exc.DBAPIError):
             return
         if error.connection_invalidated or isinstance(error, sa.exc.OperationalError):
             if getattr(cause, "sqlstate", None) == "53100":

@@ -22,11 +22,19 @@ from quire.sessions.lifecycle import State
 from quire.sessions.models import Residency, Session
 from quire.sessions.repository import SessionRepository
 from quire.sessions.rows import SELECT_SESSIONS
+from quire.sessions.sessions import NOTE_USE_EVERY
 from quire.sessions.waking import Waker
 from quire.settings import BackupSettings
 from quire.store.columns import now
 from quire.store.database import Database
-from quire.store.tables import backups, sessions
+from quire.store.tables import (
+    attachments,
+    backups,
+    invocations,
+    messages,
+    session_data,
+    sessions,
+)
 from quire.transfer.exporting import Exporting
 
 log = structlog.get_logger(__name__)
@@ -39,6 +47,7 @@ RUN_SECONDS = 240.0
 TRY_AGAIN_SECONDS = 3600.0
 """A session that could not be backed up is left alone for so long."""
 
+MICROSECOND = timedelta(microseconds=1)
 KEPT_STATES = (State.ACTIVE.value, State.ARCHIVED.value)
 
 
@@ -94,9 +103,11 @@ class Backups:
 
     async def back_up(self, session: Session) -> Backup:
         """Make a backup of the session now; of an unchanged one the newest is answered."""
-        if (latest := await self.newest(session.id)) is not None and _is_of(latest, session):
+        latest = await self.newest(session.id)
+        if latest is not None and _is_of(latest, session) and not await self._has_worked(latest):
             return latest
         was_cold = session.residency is Residency.COLD
+        at = now()  # what is written from here on may not be in it
         bundle = await self._exporting.bundle(session)
         blob = await self._ledger.put(bundle.blocks())
         if was_cold:
@@ -111,7 +122,7 @@ class Backups:
             bundle_sha256=blob.sha256,
             size_bytes=blob.size,
             points_count=session.points_count,
-            created_at=now(),
+            created_at=at,
         )
         async with self._database.write() as connection:
             await self._ledger.refer(connection, _place(backup.id), HOLDER, blob.sha256)
@@ -150,9 +161,8 @@ class Backups:
 
     async def _due(self, failed: Collection[str]) -> Sequence[Session]:
         """Sessions that changed since they were last backed up, which is long enough ago."""
-        recent = sa.or_(
-            backups.c.version == sessions.c.version, backups.c.created_at > now() - self._every
-        )
+        is_unchanged = sa.and_(backups.c.version == sessions.c.version, ~HAS_WORKED)
+        recent = sa.or_(is_unchanged, backups.c.created_at > now() - self._every)
         is_kept = sa.exists().where(
             backups.c.session_id == sessions.c.id,
             backups.c.created_at >= sessions.c.created_at,
@@ -165,6 +175,15 @@ class Backups:
             .limit(AT_ONCE)
         )
         return await self._repository.select(query)
+
+    async def _has_worked(self, backup: Backup) -> bool:
+        query = (
+            sa.select(HAS_WORKED)
+            .select_from(backups.join(sessions, sessions.c.id == backups.c.session_id))
+            .where(backups.c.id == backup.id)
+        )
+        async with self._database.read() as connection:
+            return bool(await connection.scalar(query))
 
     async def _surplus(self, session_id: str) -> Sequence[Backup]:
         return await self._select(
@@ -193,6 +212,28 @@ class Backups:
         async with self._database.read() as connection:
             rows = await connection.execute(query)
             return [Backup(**row._mapping) for row in rows]  # noqa: SLF001 - a public name
+
+
+def _since(*moments: sa.Column[Any]) -> sa.ColumnElement[bool]:
+    """Whether one of these moments, in the rows of a session, is later than its backup."""
+    return sa.exists().where(
+        moments[0].table.c.session_id == backups.c.session_id,
+        sa.or_(*(moment > backups.c.created_at for moment in moments)),
+    )
+
+
+HAS_WORKED = sa.and_(
+    # Every use is noted, though not at once; without one there is nothing to look for.
+    sa.type_coerce(sessions.c.last_activity_at, sa.BigInteger)
+    > sa.type_coerce(backups.c.created_at, sa.BigInteger) - NOTE_USE_EVERY // MICROSECOND,
+    sa.or_(
+        _since(messages.c.created_at),
+        _since(invocations.c.created_at, invocations.c.finished_at),
+        _since(session_data.c.updated_at),
+        _since(attachments.c.updated_at),
+    ),
+)
+"""Whether something was said or done in a session since its backup; its version does not tell."""
 
 
 def _is_of(backup: Backup, session: Session) -> bool:

@@ -1,4 +1,4 @@
-"""What of a session goes into a file: its points as they are at one moment, documents, lineage."""
+"""What of a session goes into a file: its points as they are at one moment, and all else of it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from quire.content.repository import DocumentRepository
 from quire.content.switching import KEPT
 from quire.points.visibility import visible
 from quire.sessions.models import Session
+from quire.transfer.activity_told import ActivityReader
 from quire.transfer.document_rows import document_json
 from quire.transfer.feeds import EVERYTHING
 from quire.transfer.lineage import LineageRecords
@@ -39,11 +40,13 @@ class ExportContents:
         rows: DocumentRepository,
         blobs: BlobStore,
         lines: LineageRecords,
+        activity: ActivityReader,
     ) -> None:
         self._engine = engine
         self._rows = rows
         self._blobs = blobs
         self._lines = lines
+        self.activity = activity
 
     def of(self, session: Session, selection: Selection = EVERYTHING) -> SessionContents:
         """What is in the session, or the selected points of it with their documents."""
@@ -117,15 +120,22 @@ class SessionContents:
             yield records
 
     async def bundle(self, *, vectors: bool = True) -> BundleContents:
-        """All that a bundle holds. The same session gives the same contents."""
+        """All that a bundle holds. The same session gives the same contents.
+
+        A selection of points has none of the session's activity.
+        """
         session, reader = self._session, self._reader
+        told: dict[str, Any] = {"tables": {"lineage": reader.lineage(session)}}
+        if self._chosen is None:
+            told["tables"] |= reader.activity.tables(session.id)
+            told["attachments"] = reader.activity.attachments(session.id)
         return BundleContents(
             session=session_json(session, await reader.indexes(session)),
             embedding=asdict(session.embedding),
             points=self.points(),
             documents=reader.documents(session, self._chosen),
-            tables={"lineage": reader.lineage(session)},
             vectors=vectors,
+            **told,
         )
 
     async def aclose(self) -> None:

@@ -6,7 +6,7 @@ session's collection was before stays for a while, so that the whole can be undo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,6 +30,12 @@ from quire.transfer.lineage import Line, LineageRecords
 from quire.transfer.replaced import ReplacedDocuments
 
 BUILDING_DAYS = 30
+
+ALONG = "activity"
+"""Where the first line of a job tells what came along."""
+
+ComeAlong = Callable[[AsyncConnection], Awaitable[Mapping[str, Any]]]
+"""Brings what else comes with the points, in the finale's transaction; answers what that was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +105,17 @@ class Finale:
         lines: Sequence[Line],
         *,
         archive: bool,
-    ) -> None:
-        """Show what was built; archive the sources if that was asked for, and free them."""
+        come_along: ComeAlong | None = None,
+    ) -> Mapping[str, Any]:
+        """Show what was built; archive the sources if that was asked for, and free them.
+
+        Answers what came along.
+        """
         async with self._repository.transaction() as connection:
-            if await self._lines.of_job(connection, job_id):
-                return  # an earlier run of this step got as far as the commit
+            if concluded := await self._lines.of_job(connection, job_id):
+                # an earlier run of this step got as far as the commit
+                told = (line.details for line in concluded)
+                return next((details[ALONG] for details in told if ALONG in details), {})
             results = {one.session_id: one for one in built}
             undo: dict[str, Any] = {"new": [], "changed": {}, "archived": [], "left": {}}
             for session_id in sorted({*results, *sources}):
@@ -133,9 +145,11 @@ class Finale:
                     undo["new"].append(session_id)
                 if changed.state is State.ARCHIVED and session.state is not State.ARCHIVED:
                     undo["archived"].append(session_id)
-            first = replace(lines[0], details={**lines[0].details, "undo": undo})
-            await self._lines.add(connection, [first, *lines[1:]])
+            along = {} if come_along is None else await come_along(connection)
+            details = {**lines[0].details, "undo": undo, ALONG: along}
+            await self._lines.add(connection, [replace(lines[0], details=details), *lines[1:]])
             await _forget_claims(connection, job_id)
+            return along
 
     async def _with(
         self, connection: AsyncConnection, session: Session, result: Built, job_id: str

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from quire.access import policy
 from quire.access.policy import Role
@@ -12,6 +15,8 @@ from quire.access.principal import Principal
 from quire.jobs.port import JobContext, JobKind, JobRequest, Jobs
 from quire.sessions.repository import SessionRepository
 from quire.sessions.sessions import Sessions, require_not_deleted
+from quire.transfer.activity_plan import Bringing
+from quire.transfer.activity_rows import ActivityRows
 from quire.transfer.building import Building, Outcome
 from quire.transfer.feeds import Build
 from quire.transfer.finale import Finale
@@ -33,6 +38,7 @@ class Fork:
         building: Building,
         finale: Finale,
         survey: Survey,
+        activity: ActivityRows,
         jobs: Jobs,
     ) -> None:
         self._sessions = sessions
@@ -41,6 +47,7 @@ class Fork:
         self._building = building
         self._finale = finale
         self._survey = survey
+        self._activity = activity
         self._jobs = jobs
         jobs.register(JobKind(KIND, self._run, compensate=self._take_back))
 
@@ -72,10 +79,10 @@ class Fork:
         outcome = await self._building.run(context, build, total=context.parameters["points"])
         await context.progress(outcome.points, outcome.points, "points")
         context.finishing()
-        await context.step("conclude", self._conclude, build, outcome, job_id)
-        return {"session_id": build.session_id, **outcome.as_json()}
+        came = await context.step("conclude", self._conclude, build, outcome, job_id)
+        return {"session_id": build.session_id, **outcome.as_json(), "activity": came}
 
-    async def _conclude(self, build: Build, outcome: Outcome, job_id: str) -> None:
+    async def _conclude(self, build: Build, outcome: Outcome, job_id: str) -> Mapping[str, Any]:
         source = await self._building.session(str(build.base), awake=False)
         target = await self._building.session(build.session_id, awake=False)
         built = outcome.built(
@@ -93,8 +100,20 @@ class Fork:
             points=outcome.points,
             documents=(await self._survey.documents(source.id)).count,
         )
-        await self._finale.conclude(job_id, [built], [], [line], archive=False)
+        came = await self._finale.conclude(
+            job_id,
+            [built],
+            [],
+            [line],
+            archive=False,
+            come_along=partial(self._bring, Bringing(job_id, target.id, [source.id])),
+        )
         await self._building.announce([target.id])
+        return came
+
+    async def _bring(self, bringing: Bringing, connection: AsyncConnection) -> Mapping[str, Any]:
+        await self._activity.bring_clustering(bringing, connection)
+        return await self._activity.bring(bringing, connection)
 
     async def _take_back(self, context: JobContext) -> None:
         build = Build.from_json(context.parameters["build"])

@@ -20,6 +20,7 @@ from quire.sessions.waking import Waker
 from quire.sessions.work import Work
 from quire.settings import Settings
 from quire.store.database import Database
+from quire.transfer.activity_rows import ActivityRows
 from quire.transfer.finale import Finale
 from quire.transfer.lineage import LineageRecords
 from quire.transfer.replaced import ReplacedDocuments
@@ -57,6 +58,10 @@ class Foundation:
     @cached_property
     def replaced(self) -> ReplacedDocuments:
         return ReplacedDocuments(self.database, self.rows, self.ledger, self.blobs)
+
+    @cached_property
+    def activity(self) -> ActivityRows:
+        return ActivityRows(self.database, self.ledger)
 
     @cached_property
     def targets(self) -> Targets:

@@ -54,6 +54,7 @@ class History:
             on.rows,
             on.lines,
             on.replaced,
+            on.activity,
             on.spares,
             on.purge,
             on.waker,

@@ -19,6 +19,7 @@ from quire.store.database import Database
 from quire.transfer.document_rows import document_from
 
 BATCH = 200
+NO_PACK = -1
 ID_CHARS = 256
 SHA256_CHARS = 64
 NUMBER_MAX = 2**53
@@ -92,10 +93,10 @@ class _Packs:
         ]
 
     async def slice(self, place: Mapping[str, int]) -> Slice:
-        pack = place["pack"]
+        # An empty document may name a pack that never came to be, or has no other document.
+        pack = place["pack"] if place["end"] else NO_PACK
         if pack not in self._put:
-            # An empty document at the end may name a pack that never came to be.
-            size = self._sizes[pack] if pack < len(self._sizes) else 0
+            size = 0 if pack == NO_PACK else self._sizes[pack]
             self._put[pack] = (await self._ledger.put(self._blocks(pack, size))).sha256
         return Slice(self._put[pack], place["start"], place["end"])
 

@@ -17,6 +17,7 @@ from quire.embedding.port import EXTERNAL, Identity
 from quire.errors import EmbeddingMismatch, FileRefused, InvalidInput
 from quire.sessions.identity import identity_of
 from quire.sessions.models import CHUNKER_VERSION, Embedding
+from quire.transfer.activity_plan import Kind
 from quire.transfer.import_request import ImportRequest, Inspected
 from quire.transfer.import_sources import ImportFile, detected, namespace_of
 from quire.transfer.session_told import ToldSession, told_session
@@ -84,6 +85,7 @@ class Inspection:
             next_seq=told.next_seq,
             indexes=told.indexes,
             digest=str(manifest.digest) if as_it_is else None,
+            activity={k.value: manifest.counts[k] for k in Kind if k in manifest.counts},
         )
         return Look(inspected, told, chosen)
 

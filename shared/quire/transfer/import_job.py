@@ -1,7 +1,7 @@
 """The job that imports a file: it looks at all of it, takes it over, and shows the session.
 
-Documents first, then points, portion by portion; what arrived is counted and held against what the
-file says before anybody sees it. Whatever goes wrong, nothing stays.
+Documents first, then activity, then points, portion by portion; what arrived is counted and held
+against what the file says before anybody sees it. Whatever goes wrong, nothing stays.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ from quire.sessions.requests import NewSession
 from quire.settings import LimitSettings
 from quire.store.database import Database
 from quire.store.tables import documents
+from quire.transfer.activity_plan import Kind
 from quire.transfer.filling import required
 from quire.transfer.finale import Built, Finale
+from quire.transfer.import_activity import ImportActivity
 from quire.transfer.import_documents import ImportDocuments, documents_twice
 from quire.transfer.import_inspection import Inspection, Look
 from quire.transfer.import_points import Incoming, twice
@@ -65,6 +67,7 @@ class ImportJob:
         embedders: Embedders,
         inspection: Inspection,
         taking: ImportDocuments,
+        activity: ImportActivity,
         finale: Finale,
         scratch: Scratch,
         jobs: Jobs,
@@ -79,6 +82,7 @@ class ImportJob:
         self._embedders = embedders
         self._inspection = inspection
         self._documents = taking
+        self._activity = activity
         self._finale = finale
         self._scratch = scratch
         self._jobs = jobs
@@ -96,6 +100,7 @@ class ImportJob:
             inspected = Inspected.from_json(answer)
             await context.step("lay", self._lay, session_id, collection, inspected)
             await self._take_documents(context, file, inspected)
+            await self._take_activity(context, file, inspected)
             poured = await self._pour(context, file, inspected, request)
         counted = await context.step("count", self._count, context, inspected, poured.count)
         if inspected.digest not in (None, str(poured)):
@@ -110,6 +115,7 @@ class ImportJob:
             "documents": inspected.documents,
             "digest": str(poured),
             **counted,
+            "activity": dict(inspected.activity),
         }
 
     async def _inspect(
@@ -184,6 +190,46 @@ class ImportJob:
                     break
         return taken
 
+    async def _take_activity(
+        self, context: JobContext, file: ImportFile, inspected: Inspected
+    ) -> None:
+        if not inspected.is_bundle:
+            return
+        for kind in Kind:
+            taken = number = 0
+            while taken < inspected.activity.get(kind, 0):
+                number += 1
+                taken = await context.step(
+                    f"{kind} {number}", self._some_activity, context, file, inspected, kind, taken
+                )
+        await context.step("conversation", self._begin_conversation, context, file, inspected)
+
+    async def _some_activity(
+        self, context: JobContext, file: ImportFile, inspected: Inspected, kind: Kind, start: int
+    ) -> int:
+        path, _ = await file.fetch(inspected.sha256)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        session_id, job_id = context.sessions[0], context.job_id
+        believed = _restored(context) is not None
+        with BundleReader.open(path, unpacked_max=0, checked=True) as reader:
+            taken = start
+            async for taken in self._activity.take(
+                kind, reader, session_id, job_id, start, with_author=believed
+            ):
+                await context.progress(taken, inspected.activity[kind], kind.value)
+                if time.monotonic() > deadline:
+                    break
+        return taken
+
+    async def _begin_conversation(
+        self, context: JobContext, file: ImportFile, inspected: Inspected
+    ) -> None:
+        path, _ = await file.fetch(inspected.sha256)
+        session = await self._session(context.sessions[0])
+        with BundleReader.open(path, unpacked_max=0, checked=True) as reader:
+            messages = inspected.activity.get(Kind.MESSAGES, 0)
+            await self._activity.begin_conversation(reader, session, messages)
+
     async def _pour(
         self, context: JobContext, file: ImportFile, inspected: Inspected, request: ImportRequest
     ) -> Digest:
@@ -248,6 +294,7 @@ class ImportJob:
         if points > expected or inspected.points not in (None, expected):
             raise VerificationFailed(f"Of {inspected.points} points, {points} arrived")
         await self._require_documents(context, inspected.documents)
+        await self._activity.require_all(context.sessions[0], inspected.activity)
         session = await self._session(context.sessions[0])
         filled = replace(session, collection=collection, hidden_stages=())
         chunks = await engine.count(collection, visible_chunks(filled))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from quire.access.policy import Role
@@ -99,13 +99,15 @@ class Inspected:
     indexes: Mapping[str, str]
     digest: str | None = None
     """Of the points, where the file says so and they are taken over as they are."""
+    activity: Mapping[str, int] = field(default_factory=dict)
+    """How many messages, invocations, data and attachments."""
 
     @property
     def is_bundle(self) -> bool:
         return self.format is Format.BUNDLE
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "indexes": dict(self.indexes)}
+        return {**asdict(self), "indexes": dict(self.indexes), "activity": dict(self.activity)}
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Inspected:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from quire.access import policy
@@ -18,6 +19,8 @@ from quire.sessions.repository import SessionRepository
 from quire.sessions.sessions import Sessions, require_not_deleted
 from quire.sessions.waking import Waker
 from quire.settings import TransferSettings
+from quire.transfer.activity_plan import Bringing
+from quire.transfer.activity_rows import ActivityRows
 from quire.transfer.building import Building, Outcome
 from quire.transfer.feeds import Build, Dedupe, Feed, OnConflict
 from quire.transfer.finale import Finale
@@ -42,6 +45,7 @@ class Merge:
         finale: Finale,
         replaced: ReplacedDocuments,
         survey: Survey,
+        activity: ActivityRows,
         waker: Waker,
         jobs: Jobs,
         limits: TransferSettings,
@@ -53,6 +57,7 @@ class Merge:
         self._finale = finale
         self._replaced = replaced
         self._survey = survey
+        self._activity = activity
         self._waker = waker
         self._jobs = jobs
         self._limits = limits
@@ -132,6 +137,7 @@ class Merge:
                     census.document_conflicts,
                     difference,
                     0 if difference is None else await self._survey.textless(session),
+                    await self._activity.count(session.id),
                 )
             )
         return _judged(reports, request)
@@ -171,11 +177,12 @@ class Merge:
             )
         await context.progress(surveyed["points"], surveyed["points"], "points")
         context.finishing()
-        await context.step("conclude", self._conclude, context, build, outcome, kept)
+        came = await context.step("conclude", self._conclude, context, build, outcome, kept)
         return {
             "session_id": build.session_id,
             "conflicts": surveyed["conflicts"],
             **outcome.as_json(),
+            "activity": came,
         }
 
     async def _plan(self, told: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -209,7 +216,7 @@ class Merge:
 
     async def _conclude(
         self, context: JobContext, build: Build, outcome: Outcome, kept: str | None
-    ) -> None:
+    ) -> Mapping[str, Any]:
         sources: list[str] = context.parameters["sources"]
         built = outcome.built(
             build,
@@ -234,8 +241,23 @@ class Merge:
                 )
             )
         archive = context.parameters["archive"]
-        await self._finale.conclude(context.job_id, [built], sources, lines, archive=archive)
+        bringing = Bringing(
+            context.job_id,
+            target.id,
+            sources,
+            joined=context.parameters["joined"],
+            last_wins=build.on_conflict is OnConflict.REPLACE,
+        )
+        came = await self._finale.conclude(
+            context.job_id,
+            [built],
+            sources,
+            lines,
+            archive=archive,
+            come_along=partial(self._activity.bring, bringing),
+        )
         await self._building.announce([target.id], sources if archive else ())
+        return came
 
     async def _look(self, build: Build) -> Mapping[str, int]:
         names = [build.base, *(feed.session_id for feed in build.feeds)]

@@ -72,6 +72,8 @@ class SourceReport:
     incompatibility: str | None = None
     textless: int = 0
     """Points that cannot be embedded anew, where that would have to be."""
+    activity: Mapping[str, int] = field(default_factory=dict)
+    """Messages, invocations, data and attachments."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from quire.transfer.split_request import (
     too_many,
 )
 from quire.transfer.targets import NewTarget
-from quire.vectors.port import AnyOf, Condition, NoneOf, PointId, VectorEngine
+from quire.vectors.port import AnyOf, Condition, Match, NoneOf, PointId, VectorEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +132,28 @@ class PartFinder:
         return [
             Part(
                 NewTarget(
-                    name=by.name(session.name, one.value, longest),
+                    name=by.name(
+                        session.name,
+                        one.value,
+                        longest,
+                        called=await self._called(session, by.field, one.value),
+                    ),
                     metadata={"split_by": {"field": by.field, "value": one.value}},
                 ),
                 ByValue(by.field, one.value),
             )
             for one in found[:most]
         ]
+
+    async def _called(self, session: Session, key: str, value: str | int | bool) -> str | None:
+        """The name of a value, where points have one beside it: `cluster_name` of `cluster`."""
+        condition = visible(session, Match(key, [value]))
+        page = await self._engine.scroll(session.collection, filter=condition, limit=1)
+        for record in page.records:
+            name = record.payload.get(f"{key}_name")
+            if isinstance(name, str) and name.strip():
+                return name
+        return None
 
     async def look(self, session: Session, parts: Parts, *, counting: bool) -> Findings:
         """What is named that is not there or is there twice; and, counting, what is in each part.

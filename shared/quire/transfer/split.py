@@ -5,7 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from quire.access import policy
 from quire.access.policy import Role
@@ -18,6 +21,8 @@ from quire.sessions.models import Session
 from quire.sessions.repository import SessionRepository
 from quire.sessions.sessions import Sessions, require_not_deleted
 from quire.settings import TransferSettings
+from quire.transfer.activity_plan import Bringing, Kind
+from quire.transfer.activity_rows import ActivityRows
 from quire.transfer.building import Building, Outcome, Without
 from quire.transfer.feeds import EVERYTHING, Build, Feed
 from quire.transfer.finale import Built, Finale
@@ -25,7 +30,7 @@ from quire.transfer.lineage import Descent, Line
 from quire.transfer.parts import Part, PartFinder, Parts
 from quire.transfer.replaced import ReplacedDocuments
 from quire.transfer.selection import Except
-from quire.transfer.split_request import Findings, SplitRequest
+from quire.transfer.split_request import Findings, SplitActivity, SplitRequest
 from quire.transfer.survey import Survey
 from quire.transfer.targets import NewTarget, Targets
 from quire.vectors.port import Condition, Match, VectorEngine
@@ -66,6 +71,7 @@ class Split:
         finale: Finale,
         replaced: ReplacedDocuments,
         survey: Survey,
+        activity: ActivityRows,
         jobs: Jobs,
         limits: TransferSettings,
     ) -> None:
@@ -79,6 +85,7 @@ class Split:
         self._finale = finale
         self._replaced = replaced
         self._survey = survey
+        self._activity = activity
         self._jobs = jobs
         self._limits = limits
         jobs.register(JobKind(KIND, self._run, compensate=self._take_back))
@@ -118,6 +125,7 @@ class Split:
                         "move": request.remove_points,
                         "archive": request.archive_original,
                         "strict": request.strict,
+                        "activity": request.activity.value,
                     },
                     owner_id=principal.subject,
                     id=job_id,
@@ -160,7 +168,7 @@ class Split:
             built.append(await self._rest(context, plan, findings.points, assigned))
         await context.progress(assigned, assigned, "points")
         context.finishing()
-        await context.step("conclude", self._conclude, plan, built, job_id)
+        came = await context.step("conclude", self._conclude, plan, built, job_id)
         return {
             "new_session_ids": [build.session_id for build in plan.builds()],
             "assigned_points": assigned,
@@ -170,6 +178,7 @@ class Split:
                 {"session_id": build.session_id, **outcome.as_json()}
                 for build, outcome in zip(plan.builds(), outcomes, strict=True)
             ],
+            **({"activity": came} if plan.copies_activity else {}),
         }
 
     async def _look(self, plan: _Plan) -> Mapping[str, Any]:
@@ -215,7 +224,9 @@ class Split:
         )
         return {str(one.value) for one in found}
 
-    async def _conclude(self, plan: _Plan, built: Sequence[Built], job_id: str) -> None:
+    async def _conclude(
+        self, plan: _Plan, built: Sequence[Built], job_id: str
+    ) -> Mapping[str, Any]:
         source = await self._building.session(plan.source, awake=False)
         lines = []
         for one in built:
@@ -235,8 +246,25 @@ class Split:
                 )
             )
         archived = plan.busy if plan.told["archive"] else []
-        await self._finale.conclude(job_id, built, plan.busy, lines, archive=plan.told["archive"])
+        came = await self._finale.conclude(
+            job_id,
+            built,
+            plan.busy,
+            lines,
+            archive=plan.told["archive"],
+            come_along=partial(self._copy, plan, job_id) if plan.copies_activity else None,
+        )
         await self._building.announce([line.child_id for line in lines], archived)
+        return came
+
+    async def _copy(
+        self, plan: _Plan, job_id: str, connection: AsyncConnection
+    ) -> Mapping[str, Any]:
+        """Give every part the whole activity; answers what each of them got."""
+        came: Mapping[str, Any] = {}
+        for target, _ in plan.told["targets"]:
+            came = await self._activity.bring(Bringing(job_id, target, [plan.source]), connection)
+        return {kind.value: came[kind] for kind in Kind}
 
     async def _take_back(self, context: JobContext) -> None:
         plan = _Plan(context.parameters)
@@ -253,6 +281,10 @@ class _Plan:
         self.source: str = told["source"]
         self.is_move: bool = told["move"]
         self.parts = Parts.from_json(told["parts"])
+
+    @property
+    def copies_activity(self) -> bool:
+        return SplitActivity(self.told["activity"]) is SplitActivity.COPY
 
     @property
     def busy(self) -> list[str]:

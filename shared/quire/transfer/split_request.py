@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any
 
 from quire.errors import InvalidInput, LimitExceeded
@@ -85,10 +86,21 @@ class ByField:
     names: str | None = None
     """What they are called, with {value} for the value."""
 
-    def name(self, source_name: str, value: object, longest: int) -> str:
-        template = f"{source_name}: {VALUE}" if self.names is None else self.names
+    def name(
+        self, source_name: str, value: object, longest: int, *, called: str | None = None
+    ) -> str:
+        """What a part is to be called; `called` is the name that its value has in the points."""
         told = str(value).lower() if isinstance(value, bool) else str(value)
-        return template.replace(VALUE, told)[:longest].strip()
+        if self.names is not None:
+            return self.names.replace(VALUE, told)[:longest].strip()
+        return f"{source_name}: {called or told}"[:longest].strip()
+
+
+class SplitActivity(StrEnum):
+    """What becomes of conversation, invocations, data and attachments."""
+
+    STAY = "stay"  # they are of the session that is split, and of no part
+    COPY = "copy"  # every part gets all of them too
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,7 @@ class SplitRequest:
     archive_original: bool = False
     remove_points: bool = True
     strict: bool = False
+    activity: SplitActivity = SplitActivity.STAY
 
     def checked(self, limits: TransferSettings) -> SplitRequest:
         """The same, or an error that names the field that cannot be."""

@@ -97,6 +97,7 @@ UNLIKE: Mapping[str, Any] = {
     "pack": None,
     "pinned": False,
     "woke_at": None,
+    "ephemeral": False,
     "ttl_seconds": None,
     "expires_at": None,
     "ended_at": None,

@@ -28,6 +28,7 @@ class Transfers:
             on.finale,
             on.replaced,
             survey,
+            on.activity,
             on.waker,
             on.jobs,
             limits,
@@ -43,9 +44,17 @@ class Transfers:
             on.finale,
             on.replaced,
             survey,
+            on.activity,
             on.jobs,
             limits,
         )
         self.fork = Fork(
-            on.sessions, on.repository, on.targets, building, on.finale, survey, on.jobs
+            on.sessions,
+            on.repository,
+            on.targets,
+            building,
+            on.finale,
+            survey,
+            on.activity,
+            on.jobs,
         )

@@ -39,6 +39,7 @@ from quire.store.tables import (
     sessions,
     spare_collections,
 )
+from quire.transfer.activity_rows import ActivityRows
 from quire.transfer.deed import Deed
 from quire.transfer.lineage import LineageRecords
 from quire.transfer.replaced import ReplacedDocuments, holder_of
@@ -58,6 +59,7 @@ class Undo:
         rows: DocumentRepository,
         lines: LineageRecords,
         replaced: ReplacedDocuments,
+        activity: ActivityRows,
         spares: SpareCollections,
         purge: Purge,
         waker: Waker,
@@ -70,6 +72,7 @@ class Undo:
         self._rows = rows
         self._lines = lines
         self._replaced = replaced
+        self._activity = activity
         self._spares = spares
         self._purge = purge
         self._waker = waker
@@ -132,6 +135,7 @@ class Undo:
         for session_id, job_id in late:
             async with self._database.write() as connection:
                 await self._replaced.let_go(connection, session_id, job_id)
+        await self._activity.forget(at - self._window)
         of_no_session = ~sa.exists().where(sessions.c.id == spare_collections.c.session_id)
         async with self._database.write() as connection:
             await connection.execute(
@@ -184,7 +188,7 @@ class Undo:
     async def _give_back(
         self, connection: AsyncConnection, session: Session, deed: Deed, kept: list[Document]
     ) -> None:
-        """The session as it was before: its collection, its counts, its documents."""
+        """The session as it was before: its collection, its counts, its documents, its activity."""
         before = deed.changed[session.id]
         if not await self._spares.adopt(connection, before["collection"]):
             raise _too_late(deed)
@@ -200,6 +204,7 @@ class Undo:
                 "and cannot be brought back",
                 recovery="Restore a checkpoint instead, or go on with what there is.",
             )
+        await self._activity.take_back(connection, session.id, deed.job_id)
         at = now()
         # As it was, also in this: so that what was done before can be undone next.
         is_left = session.updated_at == datetime.fromisoformat(deed.left[session.id])

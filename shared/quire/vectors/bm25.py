@@ -16,6 +16,9 @@ from quire.vectors.port import SparseVector
 AVERAGE_LENGTH = 128.0
 """Words in a typical chunk; BM25 discounts the words of longer texts and favours shorter ones."""
 
+# With so large a k, and no regard to length, a word's weight is how often it stands there.
+_UNSATURATED = 2.0**20
+
 
 class Bm25:
     """Embeds documents and queries of one language for keyword search."""
@@ -24,6 +27,7 @@ class Bm25:
         self, *, language: str = "english", average_length: float = AVERAGE_LENGTH
     ) -> None:
         self._embedder = _Embedder(Bm25Config(language=language, avg_len=average_length))
+        self._counter = _Embedder(Bm25Config(language=language, k=_UNSATURATED, b=0.0))
 
     def document(self, text: str) -> SparseVector:
         """The weights of a document's words; empty when it has none."""
@@ -32,6 +36,11 @@ class Bm25:
     def query(self, text: str) -> SparseVector:
         """The words of a query; empty (it matches nothing) when all of them are stop words."""
         return _vector(self._embedder.embed_query(_encodable(text)))
+
+    def counts(self, text: str) -> dict[int, int]:
+        """How often each word stands in a text."""
+        words = _vector(self._counter.embed_document(_encodable(text)))
+        return {word: round(n) for word, n in zip(words.indices, words.values, strict=True)}
 
 
 def _encodable(text: str) -> str:

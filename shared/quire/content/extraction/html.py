@@ -45,7 +45,12 @@ _BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf
 
 def extract_html(source: Path, write: Write, charset: str | None = None) -> Found:
     """Write what a page shows; answer what its head says."""
-    page = _parsed(flattened(_decoded(source.read_bytes(), charset)))
+    return write_text(flattened(decoded(source.read_bytes(), charset)), write)
+
+
+def write_text(html: str, write: Write) -> Found:
+    """The same of a page that was decoded, and flattened, already."""
+    page = _parsed(html)
     root = page.root
     if root is None:
         raise ExtractionFailed("The HTML holds no elements")
@@ -74,7 +79,7 @@ def _parsed(page: str) -> LexborHTMLParser:
         raise MemoryError from error
 
 
-def _decoded(raw: bytes, charset: str | None) -> str:
+def decoded(raw: bytes, charset: str | None) -> str:
     """As browsers do: the byte order mark, the sender, the page itself; else UTF-8 or Western."""
     mark = next((name for mark, name in _BOMS if raw.startswith(mark)), None)
     name = mark or charset or _declared(raw)

@@ -9,6 +9,10 @@ from typing import Any, Protocol
 
 from quire.content.models import TextKind
 
+WEB_PAGE = "application/vnd.quire.web-page"
+WEB_STRUCTURE = "application/vnd.quire.web-structure"
+"""A page with the address that it is from: read for its main text, or for how it is built."""
+
 
 @dataclass(frozen=True, slots=True)
 class Extracted:

@@ -18,6 +18,7 @@ from quire.content import media
 from quire.content.extraction.confinement import allow_seconds, confine, resident_bytes
 from quire.content.extraction.found import Found, Write
 from quire.content.extraction.output import Output
+from quire.content.extraction.port import WEB_PAGE, WEB_STRUCTURE
 from quire.errors import ExtractionFailed
 
 
@@ -88,6 +89,10 @@ def _extractor(name: str, charset: str | None) -> Callable[[Path, Write], Found]
         from quire.content.extraction.html import extract_html  # noqa: PLC0415
 
         return lambda source, write: extract_html(source, write, charset)
+    if name in (WEB_PAGE, WEB_STRUCTURE):
+        from quire.content.extraction import web  # noqa: PLC0415
+
+        return web.extract_page if name == WEB_PAGE else web.extract_structure
     raise ExtractionFailed(f"No text is extracted from {name}")
 
 

@@ -12,8 +12,36 @@ depends_on = None
 JSON = sa.JSON().with_variant(JSONB(), "postgresql")
 COUNTER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
+# Where the words of messages are found. The session is one of the words, so that a word which is
+# common elsewhere costs nothing here.
+WORDS_INDEX = {
+    "sqlite": (
+        """CREATE VIRTUAL TABLE message_words USING fts5(
+            words, content='', columnsize=0, detail=none, tokenize="ascii tokenchars '@._-'")""",
+        """CREATE TRIGGER message_words_insert AFTER INSERT ON messages BEGIN
+            INSERT INTO message_words(rowid, words)
+            VALUES (new.seq, new.words || ' @' || new.session_id);
+        END""",
+        """CREATE TRIGGER message_words_delete AFTER DELETE ON messages BEGIN
+            INSERT INTO message_words(message_words, rowid, words)
+            VALUES ('delete', old.seq, old.words || ' @' || old.session_id);
+        END""",
+        """CREATE TRIGGER message_words_update AFTER UPDATE OF words, session_id ON messages BEGIN
+            INSERT INTO message_words(message_words, rowid, words)
+            VALUES ('delete', old.seq, old.words || ' @' || old.session_id);
+            INSERT INTO message_words(rowid, words)
+            VALUES (new.seq, new.words || ' @' || new.session_id);
+        END""",
+    ),
+    "postgresql": (
+        """CREATE INDEX ix_messages_words ON messages
+            USING gin (array_append(string_to_array(words, ' '), '@' || session_id))""",
+    ),
+}
+
 
 def upgrade() -> None:
+    _add_columns()
     op.create_table(
         "events",
         sa.Column("seq", COUNTER, sa.Identity(), nullable=False),
@@ -22,6 +50,7 @@ def upgrade() -> None:
         sa.Column("data", JSON, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("seq", name="pk_events"),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_events_created_at", "events", ["created_at"])
     op.create_index("ix_events_session_id_seq", "events", ["session_id", "seq"])
@@ -53,6 +82,7 @@ def upgrade() -> None:
         sa.Column("metadata", JSON, nullable=False),
         sa.Column("author", sa.String(length=256), nullable=True),
         sa.Column("vector", sa.LargeBinary(), nullable=True),
+        sa.Column("vector_identity", sa.String(length=16), nullable=True),
         sa.Column("job_id", sa.String(length=36), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -64,6 +94,11 @@ def upgrade() -> None:
     op.create_index(
         "uq_messages_session_id_ordinal", "messages", ["session_id", "ordinal"], unique=True
     )
+    op.create_index(
+        "ix_messages_vector_identity", "messages", ["session_id", "vector_identity", "ordinal"]
+    )
+    for statement in WORDS_INDEX[op.get_context().dialect.name]:
+        op.execute(statement)
     op.create_table(
         "invocations",
         sa.Column("seq", COUNTER, sa.Identity(), nullable=False),
@@ -90,7 +125,12 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("seq", name="pk_invocations"),
     )
-    op.create_index("ix_invocations_tool", "invocations", ["tool", "started_at"])
+    op.create_index("ix_invocations_session_id_seq", "invocations", ["session_id", "seq"])
+    op.create_index(
+        "ix_invocations_session_id_tool", "invocations", ["session_id", "tool", "duration_ms"]
+    )
+    op.create_index("ix_invocations_tool", "invocations", ["tool", "started_at", "seq"])
+    op.create_index("ix_invocations_started_at", "invocations", ["started_at", "seq"])
     op.create_index(
         "uq_invocations_session_id_id", "invocations", ["session_id", "id"], unique=True
     )
@@ -107,6 +147,21 @@ def upgrade() -> None:
             ["session_id"], ["sessions.id"], name="fk_session_data_session_id", ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("session_id", "key", name="pk_session_data"),
+    )
+    op.create_table(
+        "replaced_data",
+        sa.Column("by_job_id", sa.String(length=36), nullable=False),
+        sa.Column("session_id", sa.String(length=128), nullable=False),
+        sa.Column("key", sa.String(length=256), nullable=False),
+        sa.Column("value", sa.LargeBinary(), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("job_id", sa.String(length=36), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["session_id"], ["sessions.id"], name="fk_replaced_data_session_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("by_job_id", "session_id", "key", name="pk_replaced_data"),
     )
     op.create_table(
         "attachments",
@@ -155,11 +210,37 @@ def upgrade() -> None:
     op.create_index("ix_agents_used_at", "agents", ["used_at"])
 
 
+def _add_columns() -> None:
+    # The defaults are for rows that are there already; the program always names its values.
+    added = {"sessions": "ephemeral", "tombstones": "has_ended"}
+    for table, name in added.items():
+        op.add_column(
+            table, sa.Column(name, sa.Boolean(), nullable=False, server_default=sa.false())
+        )
+    op.add_column("sessions", sa.Column("purpose", sa.String(length=256), nullable=True))
+    fill = (
+        "UPDATE sessions SET purpose = substr(json_extract(metadata, '$.purpose'), 1, 256) "
+        "WHERE json_type(metadata, '$.purpose') = 'text'"
+    )
+    if op.get_bind().dialect.name == "postgresql":
+        for table, name in added.items():
+            op.alter_column(table, name, server_default=None)
+        fill = (
+            "UPDATE sessions SET purpose = substr(metadata ->> 'purpose', 1, 256) "
+            "WHERE jsonb_typeof(metadata -> 'purpose') = 'string'"
+        )
+    op.execute(fill)
+    op.create_index("ix_sessions_purpose", "sessions", ["purpose", "updated_at", "id"])
+
+
 def downgrade() -> None:
+    if op.get_context().dialect.name == "sqlite":
+        op.execute("DROP TABLE message_words")  # the triggers go with messages
     for table in (
         "agents",
         "clusterings",
         "attachments",
+        "replaced_data",
         "session_data",
         "invocations",
         "messages",
@@ -167,3 +248,7 @@ def downgrade() -> None:
         "events",
     ):
         op.drop_table(table)
+    op.drop_index("ix_sessions_purpose", "sessions")
+    op.drop_column("sessions", "purpose")
+    op.drop_column("sessions", "ephemeral")
+    op.drop_column("tombstones", "has_ended")
