@@ -13,20 +13,18 @@ from urllib.parse import quote
 from fastapi import Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
 from quire.activity.attachment_arrival import from_data_url
 from quire.activity.attachment_models import Attachment
 from quire.errors import BadRequest, InvalidInput
 from quire_api.content_shapes import read_json
+from quire_api.forms import file_blocks, sent_form
 from quire_api.problems import UnsupportedMediaType
 from quire_api.shapes import Input
 
 Json = dict[str, Any]
 FORM = "multipart/form-data"
-BLOCK_BYTES = 256 * 1024
 
 # What browsers show as it is, and nothing in it can act; all else they are told to save.
 SHOWN = frozenset(
@@ -142,10 +140,13 @@ def serving_headers(attachment: Attachment) -> dict[str, str]:
 async def sent_attachment(request: Request) -> AsyncIterator[SentAttachment]:
     """What a form or a JSON body brings, while the block lasts."""
     if request.headers.get("content-type", "").lower().startswith(FORM):
-        async with _form(request) as (file, told):
+        most = len(AttachmentOptions.model_fields)
+        form = sent_form(request, files_max=1, fields_max=most, named="file")
+        async with form as ([file], fields):
+            told = _options(fields)
             yield SentAttachment(
                 name=told.name or file.filename or "",
-                content=_file_blocks(file),
+                content=file_blocks(file),
                 media_type=file.content_type,
                 ttl_seconds=told.ttl_seconds,
                 ephemeral=told.ephemeral,
@@ -208,30 +209,6 @@ async def _data_url(request: Request) -> AttachDataUrl:
         raise RequestValidationError(
             [{**problem, "loc": ("body", *problem["loc"])} for problem in told]
         ) from None
-
-
-@asynccontextmanager
-async def _form(request: Request) -> AsyncIterator[tuple[UploadFile, AttachmentOptions]]:
-    """The form's one file while the block lasts, and what the fields beside it say."""
-    try:
-        form = await request.form(max_files=1, max_fields=len(AttachmentOptions.model_fields))
-    except MultiPartException as error:
-        raise BadRequest(f"The form cannot be read: {error.message}") from None
-    except ClientDisconnect:
-        raise BadRequest("The body broke off") from None
-    try:
-        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
-        if not files:
-            raise InvalidInput("The form holds no file", field="file")
-        yield files[0], _options(fields)
-    finally:
-        await form.close()
-
-
-async def _file_blocks(file: UploadFile) -> AsyncIterator[bytes]:
-    while block := await file.read(BLOCK_BYTES):
-        yield block
 
 
 async def _one_block(content: bytes) -> AsyncIterator[bytes]:

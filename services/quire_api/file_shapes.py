@@ -14,23 +14,21 @@ from fastapi import Request
 from fastapi.responses import StreamingResponse
 from pydantic import Field, ValidationError
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
-from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from quire.bundle.formats.models import Format
-from quire.errors import BadRequest, InvalidInput, QuireError
+from quire.errors import InvalidInput, QuireError
 from quire.transfer.exporting import Export
 from quire.transfer.feeds import EVERYTHING
 from quire.transfer.import_request import ImportRequest
 from quire.transfer.selection import ByDocuments, ByFilter, Selection
 from quire_api.content_shapes import read_json
+from quire_api.forms import sent_form
 from quire_api.shapes import Input
 
 log = structlog.get_logger(__name__)
 
 BUNDLE_TYPE = "application/vnd.quire.bundle"
-BLOCK_BYTES = 256 * 1024
 
 KINDS: Mapping[Format, tuple[str, str]] = {
     Format.BUNDLE: (BUNDLE_TYPE, ".quire"),
@@ -142,30 +140,13 @@ def chosen(filter: str | None, document_ids: str | None) -> Selection:
 
 
 @asynccontextmanager
-async def sent_form(
+async def sent_file(
     request: Request, options: ImportOptions
 ) -> AsyncIterator[tuple[UploadFile, ImportOptions]]:
     """The form's file while the block lasts, and the options, of which the form may hold some."""
-    try:
-        form = await request.form(max_files=1, max_fields=len(ImportOptions.model_fields))
-    except MultiPartException as error:
-        raise BadRequest(f"The form cannot be read: {error.message}") from None
-    except ClientDisconnect:
-        raise BadRequest("The body broke off") from None
-    try:
-        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
-        if not files:
-            raise InvalidInput("The form holds no file", field="file")
+    most = len(ImportOptions.model_fields)
+    async with sent_form(request, files_max=1, fields_max=most, named="file") as (files, fields):
         yield files[0], _with(options, fields)
-    finally:
-        await form.close()
-
-
-async def file_blocks(file: UploadFile) -> AsyncIterator[bytes]:
-    """The bytes of a form's file."""
-    while block := await file.read(BLOCK_BYTES):
-        yield block
 
 
 def import_body() -> dict[str, Any]:

@@ -10,14 +10,13 @@ import orjson
 from fastapi import Request
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
 from quire.content.sources import Source
 from quire.errors import BadRequest, InvalidInput
 from quire_api.content_shapes import FileInput, OptionsInput
+from quire_api.forms import file_blocks, sent_form
 
-BLOCK_BYTES = 256 * 1024
 FIELDS_MAX = 20
 
 
@@ -29,22 +28,11 @@ async def multipart_sources(
 
     The field `documents` may hold a JSON array that says more of each file, in their order.
     """
-    try:
-        form = await request.form(max_files=files_max, max_fields=FIELDS_MAX)
-    except MultiPartException as error:
-        raise BadRequest(f"The form cannot be read: {error.message}") from None
-    except ClientDisconnect:
-        raise BadRequest("The body broke off") from None
-    try:
-        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
-        if not files:
-            raise InvalidInput("The form holds no file", field="documents")
+    form = sent_form(request, files_max=files_max, fields_max=FIELDS_MAX, named="documents")
+    async with form as (files, fields):
         described = _described(fields.pop("documents", "[]"), len(files))
         options = _options(fields)
         yield [_source(file, more) for file, more in zip(files, described, strict=True)], options
-    finally:
-        await form.close()
 
 
 async def body_blocks(request: Request) -> AsyncIterator[bytes]:
@@ -59,7 +47,7 @@ async def body_blocks(request: Request) -> AsyncIterator[bytes]:
 
 def _source(file: UploadFile, more: FileInput) -> Source:
     return Source(
-        content=_blocks(file),
+        content=file_blocks(file),
         content_type=file.content_type,
         name=file.filename or None,
         id=more.id,
@@ -67,11 +55,6 @@ def _source(file: UploadFile, more: FileInput) -> Source:
         source_url=more.url,
         metadata=more.metadata,
     )
-
-
-async def _blocks(file: UploadFile) -> AsyncIterator[bytes]:
-    while block := await file.read(BLOCK_BYTES):
-        yield block
 
 
 def _described(text: str, files: int) -> list[FileInput]:

@@ -17,10 +17,10 @@ from quire_api.file_shapes import (
     FileResponse,
     ImportOptions,
     chosen,
-    file_blocks,
     import_body,
-    sent_form,
+    sent_file,
 )
+from quire_api.forms import file_blocks
 from quire_api.http import (
     TheQuire,
     Wait,
@@ -136,7 +136,7 @@ async def import_session(
         wanted = options.request(None, None, derived_id)
         begun = await importing.begin_upload(caller, wanted, upload)
     elif (content_type or "").lower().startswith("multipart/form-data"):
-        async with sent_form(request, options) as (file, told):
+        async with sent_file(request, options) as (file, told):
             wanted = told.request(file.filename or None, file.content_type, derived_id)
             begun = await importing.begin(caller, wanted, file_blocks(file))
     else:
