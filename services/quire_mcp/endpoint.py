@@ -8,15 +8,12 @@ agent comes, and beside what else is going on.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from quire.app import Quire
-from quire.errors import Forbidden
 
 
 class Endpoint:
@@ -39,7 +36,6 @@ class Endpoint:
             await endpoint._close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._check_origin(scope)
         served = await self._served()
         await served(scope, receive, send)
 
@@ -65,28 +61,6 @@ class Endpoint:
         self._closing.set()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
-
-    def _check_origin(self, scope: Scope) -> None:
-        """Without tokens, no page of another site may talk to this machine's server.
-
-        A browser says which page asks; DNS that changes its answer does not change that.
-        """
-        if self._quire.settings.auth.configured:
-            return
-        for name, value in scope["headers"]:
-            if name == b"origin" and not _is_here(value.decode("latin-1")):
-                raise Forbidden(
-                    "Pages of other origins may not use this server",
-                    recovery="Open the page from this machine, or configure authentication.",
-                )
-
-
-def _is_here(origin: str) -> bool:
-    host = urlsplit(origin).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _load() -> Callable[[Quire], AbstractAsyncContextManager[ASGIApp]]:

@@ -36,7 +36,7 @@ async def serve(quire: Quire) -> AsyncIterator[ASGIApp]:
             protocol,
             stateless=True,
             json_response=not streams,
-            # The endpoint looks at origins, and the API's own layer at how large a body is.
+            # The API's own layers look at origins, and at how large a body is.
             security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),
             max_request_body_size=quire.settings.limits.body_bytes,
         )

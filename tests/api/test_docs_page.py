@@ -17,7 +17,7 @@ async def test_the_page_shows_every_endpoint_and_loads_nothing(tmp_path: Path) -
     app = create_app(Settings(data_dir=tmp_path))
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://quire") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             page = await client.get("/docs")
             schema = (await client.get("/openapi.json")).json()
 

@@ -447,3 +447,23 @@ async def test_readiness_names_every_part(local: Service) -> None:
     assert body["ready"] is True
     assert set(body["parts"]) == {"database", "engine", "blobs", "jobs"}
     assert body["failures"] == {}
+
+
+@pytest.mark.parametrize(
+    ("header", "here", "elsewhere"),
+    [
+        ("Host", "localhost:8087", "rebound.example:8087"),
+        ("Host", "127.9.9.9", "192.168.1.7"),
+        ("Host", "[::1]:8087", "localhost.example"),
+        ("Origin", "http://localhost:3000", "https://evil.example"),
+        ("Origin", "http://[::1]", "null"),
+    ],
+)
+async def test_without_tokens_only_this_machine_is_served(
+    local: Service, header: str, here: str, elsewhere: str
+) -> None:
+    assert (await local.client.get("/sessions", headers={header: here})).status_code == 200
+    refused = await local.client.get("/sessions", headers={header: elsewhere})
+    assert_problem(refused, 403, "forbidden")
+    # Those who watch over it may call it what they like.
+    assert (await local.client.get("/healthz", headers={header: elsewhere})).is_success
