@@ -39,7 +39,8 @@ serve: $(STAMP) ## set up what is missing, then serve on http://127.0.0.1:8087
 test: $(TOOLS) ## the whole test suite; real servers where they can be had
 	@.ci/qdrant >/dev/null || echo "No Qdrant executable; its half is skipped." >&2
 	@$(BIN)/quire weights
-	$(BIN)/python -m pytest -m 'not soak' -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -m 'not soak' -n $(JOBS) --dist loadfile \
+		--no-loadscope-reorder --durations=15
 
 check: $(TOOLS) ## format, lint, types, layers
 	$(BIN)/ruff format --check .
