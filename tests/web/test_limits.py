@@ -73,6 +73,7 @@ async def test_a_bomb_is_defused(site: Site, encoding: str) -> None:
         ("deflate", zlib.compress(b"some text " * 5_000)[2:-4]),
         ("identity", b"some text " * 5_000),
     ],
+    ids=["gzip", "two members", "padded", "zlib", "raw deflate", "identity"],
 )
 async def test_encodings_are_undone(site: Site, encoding: str, packed: bytes) -> None:
     site.pages["/"] = Answer(packed, headers={"Content-Encoding": encoding})
@@ -88,6 +89,7 @@ async def test_encodings_are_undone(site: Site, encoding: str, packed: bytes) ->
         ("br", b"not asked for"),
         ("gzip, gzip", gzip.compress(gzip.compress(b"twice"))),
     ],
+    ids=["no gzip", "broken off", "not asked for", "twice"],
 )
 async def test_encodings_that_cannot_be_undone_are_told(
     site: Site, encoding: str, body: bytes
