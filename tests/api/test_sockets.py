@@ -50,7 +50,7 @@ def exchange(live: LiveService, *parts: bytes) -> tuple[int, dict[str, str], byt
 
 def head(*lines: str, method: str = "POST", path: str = "/sessions") -> bytes:
     first = f"{method} {path} HTTP/1.1"
-    always = ["Host: quire", "Content-Type: application/json", "Connection: close"]
+    always = ["Host: localhost", "Content-Type: application/json", "Connection: close"]
     return "\r\n".join([first, *always, *lines, "", ""]).encode("latin-1")
 
 

@@ -268,7 +268,7 @@ def test_the_official_client_uploads_and_resumes(live: LiveService, with_checksu
 def broken_off(live: LiveService, at: str, offset: int, size: int, content: bytes) -> socket.socket:
     """A PATCH of which more is promised than comes."""
     connection = socket.create_connection((LOOPBACK, live.port), timeout=10)
-    head = f"PATCH {at} HTTP/1.1\r\nHost: quire\r\nUpload-Offset: {offset}\r\n"
+    head = f"PATCH {at} HTTP/1.1\r\nHost: localhost\r\nUpload-Offset: {offset}\r\n"
     head += f"Content-Type: {PIECES}\r\nContent-Length: {size}\r\n\r\n"
     connection.sendall(head.encode() + content)
     return connection
