@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from quire.activity.context import ContextRequest
 from quire.activity.message_models import MessageRole, NewMessage
@@ -212,46 +211,24 @@ async def test_strangers_get_none(quire: Quire) -> None:
         await quire.activity.context.assemble(GRACE, session.id, ContextRequest())
 
 
-@pytest.fixture(scope="module")
-def talked() -> dict[str, str]:
-    """The session of the test below, made once."""
-    return {}
-
-
-@given(
-    tokens=st.integers(1, 400),
-    share=st.floats(0, 1),
-    passages=st.integers(0, 20),
-    neighbours=st.integers(0, 3),
-)
-@settings(
-    max_examples=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-async def test_the_budget_holds_whatever_is_asked(
-    quire: Quire,
-    talked: dict[str, str],
-    tokens: int,
-    share: float,
-    passages: int,
-    neighbours: int,
-) -> None:
-    if not talked:
-        session = await create(quire)
-        await ingest(quire, session.id, "".join(CHAPTERS))
-        await say(quire, session.id, *(f"turn {n} {'word ' * n}" for n in range(30)))
-        talked["id"] = session.id
-    context = await assemble(
-        quire,
-        talked["id"],
-        query="subject3 words",
-        tokens=tokens,
-        messages_share=share,
-        passages=passages,
-        neighbours=neighbours,
-    )
-    assert len(context.messages) + context.messages_left_out == 30
-    assert [passage.citation for passage in context.passages] == [
-        *range(1, len(context.passages) + 1)
-    ]
+async def test_the_budget_holds_whatever_is_asked(quire: Quire) -> None:
+    session = await create(quire)
+    await ingest(quire, session.id, "".join(CHAPTERS))
+    await say(quire, session.id, *(f"turn {n} {'word ' * n}" for n in range(30)))
+    chance = random.Random(3)
+    for _ in range(40):
+        tokens, share = chance.randint(1, 400), chance.choice([0.0, chance.random(), 1.0])
+        passages, neighbours = chance.randint(0, 20), chance.randint(0, 3)
+        context = await assemble(
+            quire,
+            session.id,
+            query="subject3 words",
+            tokens=tokens,
+            messages_share=share,
+            passages=passages,
+            neighbours=neighbours,
+        )
+        assert len(context.messages) + context.messages_left_out == 30
+        assert [passage.citation for passage in context.passages] == [
+            *range(1, len(context.passages) + 1)
+        ]

@@ -128,6 +128,8 @@ class Worker:
         )
         parts = [await self._quire.sessions.peek(self._who, it) for it in made["new_session_ids"]]
         self._done(told, *(f"{part.name}={part.id}" for part in parts))
+        if move:
+            self._sessions.remove(session_id)  # it is empty, and cannot be split again
         self._sessions += [part.id for part in parts]
 
     async def _fork(self) -> None:
