@@ -95,7 +95,8 @@ def offer(toolbox: Toolbox) -> None:
         tokens_out: Tokens = None,
         cost: Cost = None,
         metadata: Annotated[
-            dict[str, Any] | None, Field(description="Anything else, as JSON.")
+            dict[str, Any] | None,
+            Field(description="Anything else, as JSON.", examples=[{"model": "large"}]),
         ] = None,
     ) -> AddedMessage:
         """Write down a turn of the conversation; its order is kept, and it is never changed."""
@@ -173,20 +174,26 @@ def offer(toolbox: Toolbox) -> None:
         started_at: Annotated[
             datetime | None, Field(description="RFC 3339.", examples=["2026-11-20T08:00:00Z"])
         ] = None,
-        finished_at: Annotated[datetime | None, Field(description="RFC 3339.")] = None,
+        finished_at: Annotated[
+            datetime | None, Field(description="RFC 3339.", examples=["2026-11-21T08:00:03Z"])
+        ] = None,
         input_sha256: Annotated[
             str | None, Field(description="Digest of what it was given.")
         ] = None,
         output_sha256: Annotated[str | None, Field(description="Digest of what it gave.")] = None,
         attachments: Annotated[
-            list[str] | None, Field(description="Names of the session's attachments.")
+            list[str] | None,
+            Field(description="Names of the session's attachments.", examples=[["chart.png"]]),
         ] = None,
         tokens_in: Tokens = None,
         tokens_out: Tokens = None,
         cost: Cost = None,
-        error: Annotated[str | None, Field(description="What went wrong.")] = None,
+        error: Annotated[
+            str | None, Field(description="What went wrong.", examples=["exit status 1"])
+        ] = None,
         metadata: Annotated[
-            dict[str, Any] | None, Field(description="Anything else, as JSON.")
+            dict[str, Any] | None,
+            Field(description="Anything else, as JSON.", examples=[{"model": "large"}]),
         ] = None,
     ) -> LinkedInvocation:
         """Write down that a tool was used for the work in a session."""
@@ -224,10 +231,20 @@ def offer(toolbox: Toolbox) -> None:
     async def get_context(
         session_id: SessionId,
         query: Annotated[
-            str | None, Field(description="Unset: what the last user message asks.")
+            str | None,
+            Field(
+                description="Unset: what the last user message asks.",
+                examples=["why is the checkout slow?"],
+            ),
         ] = None,
         tokens: Annotated[
-            int, Field(description="At most, as the session's model counts.", ge=1, le=TOKENS_MAX)
+            int,
+            Field(
+                description="At most, as the session's model counts.",
+                ge=1,
+                le=TOKENS_MAX,
+                examples=[4000],
+            ),
         ] = 2_000,
     ) -> ContextAnswer:
         """Recent turns and the passages that fit a question, with citations."""

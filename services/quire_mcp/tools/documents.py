@@ -80,10 +80,19 @@ def offer(toolbox: Toolbox) -> None:
     @toolbox.writes("Take documents in", destructive=True, idempotent=True)
     async def ingest(
         session_id: SessionId,
-        documents: Annotated[list[DocumentArgument], Field(description="They are seen at once.")],
+        documents: Annotated[
+            list[DocumentArgument],
+            Field(
+                description="They are seen at once.",
+                examples=[[{"title": "A letter", "text": "Dear friend, …"}]],
+            ),
+        ],
         chunk_size: ChunkSize = None,
         chunk_overlap: Annotated[
-            int | None, Field(description="Characters that a chunk shares with the one before.")
+            int | None,
+            Field(
+                description="Characters that a chunk shares with the one before.", examples=[100]
+            ),
         ] = None,
         wait_seconds: Wait = 30,
     ) -> Ingested:

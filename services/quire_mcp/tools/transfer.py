@@ -101,10 +101,17 @@ def offer(toolbox: Toolbox) -> None:
             str | None, Field(description="Of the new session.", examples=["Archive"])
         ] = None,
         target_session_id: Annotated[
-            str | None, Field(description="In place of target_name: one that is there.")
+            str | None,
+            Field(description="In place of target_name: one that is there.", examples=["the-year"]),
         ] = None,
-        target_description: Annotated[str | None, Field(description="Of the new session.")] = None,
-        tags: Annotated[list[str] | None, Field(description="Of the new session.")] = None,
+        target_description: Annotated[
+            str | None,
+            Field(description="Of the new session.", examples=["All letters of the year"]),
+        ] = None,
+        tags: Annotated[
+            list[str] | None,
+            Field(description="Of the new session.", examples=[["2026", "letters"]]),
+        ] = None,
         archive_sources: Annotated[
             bool, Field(description="Whether the sources are archived afterwards.")
         ] = True,
@@ -141,7 +148,11 @@ def offer(toolbox: Toolbox) -> None:
     async def split_session(
         session_id: SessionId,
         parts: Annotated[
-            list[PartArgument] | None, Field(description="The sessions to be, one by one.")
+            list[PartArgument] | None,
+            Field(
+                description="The sessions to be, one by one.",
+                examples=[[{"name": "The good ones", "point_ids": [1, 7]}]],
+            ),
         ] = None,
         by_field: Annotated[
             str | None,
@@ -152,10 +163,15 @@ def offer(toolbox: Toolbox) -> None:
             Field(description="With by_field: what they are called.", examples=["News: {value}"]),
         ] = None,
         max_parts: Annotated[
-            int | None, Field(description="With by_field: only the largest so many.", ge=1)
+            int | None,
+            Field(description="With by_field: only the largest so many.", ge=1, examples=[10]),
         ] = None,
         fractions: Annotated[
-            list[FractionArgument] | None, Field(description="Instead: shares that add up to 1.")
+            list[FractionArgument] | None,
+            Field(
+                description="Instead: shares that add up to 1.",
+                examples=[[{"name": "train", "fraction": 0.8}, {"name": "test", "fraction": 0.2}]],
+            ),
         ] = None,
         remove_points: Annotated[
             bool, Field(description="False: the points stay in this session too.")
@@ -234,7 +250,13 @@ def offer(toolbox: Toolbox) -> None:
 
     @toolbox.reads("Look at a job")
     async def get_job(
-        job_id: Annotated[str, Field(description="From the answer that began it.")],
+        job_id: Annotated[
+            str,
+            Field(
+                description="From the answer that began it.",
+                examples=["0f8fad5b-d9cb-469f-a165-70867728950e"],
+            ),
+        ],
         wait_seconds: Wait = 0,
     ) -> JobAnswer:
         """How far long work is, and what came of it."""
